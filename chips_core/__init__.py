@@ -1,0 +1,1 @@
+"""CHIPS Lens: audit, trace and curate medical image-text data for CLIP."""

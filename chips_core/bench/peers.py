@@ -1,0 +1,172 @@
+"""Other people's ways to the same per-pair gradients, on the same features: the package traker, and per-pair autograd.
+
+Neither is a requirement of the product: `trak` is imported when it is asked for. Both see the endpoint as a module of
+two linear heads and a scale, and a pair's loss term with the other pairs' embeddings held fixed, which is how TRAK's
+own CLIP output does it.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from chips_core.influence.blocks import Features
+from chips_core.influence.endpoint import Heads
+
+Weights = dict[str, Tensor]
+AUTOGRAD_AT_ONCE = 16  # pairs whose whole gradients are in memory together
+
+
+class Endpoint(nn.Module):
+    """The endpoint as a module: the features of some pairs to unit embeddings and the scale."""
+
+    def __init__(self, heads: Heads) -> None:
+        super().__init__()
+        self.image = nn.Parameter(heads.image.clone())
+        self.text = nn.Parameter(heads.text.clone())
+        self.log_scale = nn.Parameter(heads.log_scale.clone())
+
+    def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns unit image embeddings, unit text embeddings and s."""
+        unit = nn.functional.normalize
+        return unit(image @ self.image.T, dim=-1), unit(text @ self.text.T, dim=-1), self.log_scale.exp()
+
+
+@dataclass(frozen=True)
+class PairLoss:
+    """ℓ_n with all other embeddings held fixed, in the form that traker calls a task and functorch can vectorise."""
+
+    images: Tensor  # (B, D) unit
+    texts: Tensor  # (B, D) unit
+
+    @classmethod
+    def at(cls, module: Endpoint, pairs: Features) -> "PairLoss":
+        """Returns the loss terms of one block."""
+        with torch.no_grad():
+            images, texts, _ = module(pairs.image, pairs.text)
+        return cls(images, texts)
+
+    def get_output(
+        self, module: nn.Module, weights: Weights, buffers: Weights, image: Tensor, text: Tensor, place: Tensor
+    ) -> Tensor:
+        """Returns ℓ_n of the pair at `place`, ()."""
+        x, y, scale = torch.func.functional_call(module, (weights, buffers), (image, text))
+        own = scale * (x * y).sum()
+        mine = torch.arange(len(self.images)) == place
+        row = torch.where(mine, own, scale * (self.texts @ x))
+        column = torch.where(mine, own, scale * (self.images @ y))
+        loss: Tensor = (row.logsumexp(0) + column.logsumexp(0)) / 2 - own
+        return loss
+
+    def get_out_to_loss_grad(
+        self, module: nn.Module, weights: Weights, buffers: Weights, batch: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Returns 1 for every pair, (n, 1): the output is the loss already."""
+        del module, weights, buffers
+        return torch.ones(len(batch[0]), 1)
+
+
+def autograd_pairs_per_s(pairs: Features, heads: Heads, *, at_once: int = AUTOGRAD_AT_ONCE) -> float:
+    """Returns how many whole per-pair gradients a second vectorised autograd makes of one block.
+
+    Args:
+        pairs: the block; all its pairs are negatives of each other.
+        heads: the endpoint.
+        at_once: pairs vectorised together.
+    """
+    module = Endpoint(heads)
+    block = _in_precision(pairs, heads)
+    loss = PairLoss.at(module, block)
+    weights = {name: value.detach() for name, value in module.named_parameters()}
+    slope = torch.func.grad(loss.get_output, argnums=1)
+    per_pair = torch.func.vmap(slope, in_dims=(None, None, None, 0, 0, 0))
+
+    def run() -> None:
+        for some in torch.split(torch.arange(len(block)), at_once):
+            per_pair(module, weights, {}, block.image[some], block.text[some], some)
+
+    return len(block) / _seconds(run)
+
+
+def trak_pairs_per_s(pairs: Features, heads: Heads, *, folder: Path, width: int = 512, at_once: int = 64) -> float:
+    """Returns how many pairs a second the package traker featurises on this machine (gradients, then its projection).
+
+    Args:
+        pairs: the block; all its pairs are negatives of each other.
+        heads: the endpoint.
+        folder: an empty folder for what traker stores.
+        width: numbers in a projected gradient.
+        at_once: pairs featurised together.
+    """
+    traker = _traker(pairs, heads, folder=folder, projector=_block_projector(heads, width=width))
+    return len(pairs) / _seconds(lambda: _featurize(traker, _in_precision(pairs, heads), at_once=at_once))
+
+
+def trak_scores(pairs: Features, heads: Heads, *, folder: Path, damping: float) -> Tensor:
+    """Returns traker's scores of every pair for every pair of one block, gradients not projected, (B, B): [i, t].
+
+    For small heads and tests only: it shows that our words for TRAK mean what the package computes.
+    """
+    from trak.projectors import NoOpProjector
+
+    traker = _traker(pairs, heads, folder=folder, projector=NoOpProjector(device="cpu"), damping=damping)
+    block = _in_precision(pairs, heads)
+    _featurize(traker, block, at_once=len(block))
+    traker.finalize_features()
+    module = Endpoint(heads)
+    traker.start_scoring_checkpoint("targets", module.state_dict(), 0, num_targets=len(block))
+    traker.score(batch=_batch(block, torch.arange(len(block))), num_samples=len(block))
+    return torch.as_tensor(traker.finalize_scores("targets"))
+
+
+def _traker(pairs: Features, heads: Heads, *, folder: Path, projector: Any, damping: float = 0.0) -> Any:
+    from trak import TRAKer
+
+    module = Endpoint(heads)
+    traker = TRAKer(
+        model=module,
+        task=PairLoss.at(module, _in_precision(pairs, heads)),
+        train_set_size=len(pairs),
+        save_dir=str(folder),
+        device="cpu",
+        projector=projector,
+        proj_dim=projector.proj_dim,
+        use_half_precision=False,
+        logging_level=logging.ERROR,
+        lambda_reg=damping,
+    )
+    traker.load_checkpoint(module.state_dict(), model_id=0)
+    return traker
+
+
+def _block_projector(heads: Heads, *, width: int) -> Any:
+    from trak.projectors import BasicProjector, ProjectionType
+
+    return BasicProjector(
+        grad_dim=heads.zeros().size, proj_dim=width, seed=0, proj_type=ProjectionType.rademacher, device="cpu"
+    )
+
+
+def _featurize(traker: Any, block: Features, *, at_once: int) -> None:
+    for some in torch.split(torch.arange(len(block)), at_once):
+        traker.featurize(batch=_batch(block, some), num_samples=len(some))
+
+
+def _batch(block: Features, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return block.image[some], block.text[some], some
+
+
+def _in_precision(pairs: Features, heads: Heads) -> Features:
+    dtype = heads.image.dtype
+    return Features(pairs.image.to(dtype), pairs.text.to(dtype))
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    run()
+    return max(time.perf_counter() - began, 1e-9)

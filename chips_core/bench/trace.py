@@ -1,0 +1,221 @@
+"""Benchmark `trace`: are the pairs that a trace names really those that made the model err?
+
+A share of the pool's captions is swapped. For some mispredicted test images the 20 pairs that each way of tracing
+blames are left out and the heads really fitted again; what counts is how far the image's loss falls and how often the
+prediction turns right. `nearest` blames the most similar images that carry a wrong label, `random` anybody.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chips_core.bench.base import (
+    QUICK_RECIPE,
+    RECIPE,
+    Parts,
+    base_encoder,
+    default_cache,
+    image_features,
+    parts_of,
+    text_features,
+)
+from chips_core.bench.dataset import BenchData, read_dataset
+from chips_core.errors import InputError
+from chips_core.progress import Progress, Silent
+from chips_core.verify.noise import Kind, swap_captions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from chips_core.influence.blocks import Features
+    from chips_core.influence.relative import Sizes
+    from chips_core.verify.tracer import Tracer
+
+TOP = 20
+IMAGES, QUICK_IMAGES = 40, 4
+PROBES, QUICK_PROBES = 64, 8
+WAYS = ("relative_is", "is", "nearest", "random")
+NO_INDEX = "there is no trace index: every trace is the exact answer"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A noisy pool with its model, and the test images."""
+
+    tracer: "Tracer"
+    pool_labels: "Tensor"
+    images: "Tensor"
+    labels: "Tensor"
+    wrong: "Tensor"  # places of the mispredicted test images, in seeded order
+    parts: Parts
+    encoder: str
+
+
+def run(
+    *,
+    data: Path,
+    noise: float = 0.2,
+    kind: Kind = "within",
+    seed: int = 0,
+    quick: bool = False,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Returns how far the loss of mispredicted images falls without the pairs that each way of tracing blames.
+
+    Args:
+        data: a data set folder with labels.
+        noise: share of the pool's captions to swap.
+        kind: `within` a source, with a caption of another label; or `across` sources.
+        seed: of the swap, of the choice of images and of the random removals.
+        quick: a model of fewer epochs and fewer images.
+        cache: where trained models are kept.
+        progress: told of everything.
+    """
+    told, began = progress or Silent(), time.perf_counter()
+    read = read_dataset(data, progress=told)
+    case = _case(read, noise=noise, kind=kind, seed=seed, quick=quick, cache=cache or default_cache(), progress=told)
+    sizes = case.tracer.sizes(probes=QUICK_PROBES if quick else PROBES)
+    chosen = case.wrong[: QUICK_IMAGES if quick else IMAGES]
+    told.start("trace and refit", total=len(chosen), unit="images")
+    found, seconds = [], []
+    for place in chosen.tolist():
+        line, clicked = _one_image(case, sizes, place=place, seed=seed)
+        found.append(line)
+        seconds.append(clicked)
+        told.advance()
+    return {
+        "noise": noise,
+        "kind": kind,
+        "seed": seed,
+        "images": len(found),
+        "mispredicted": len(case.wrong),
+        "removed": min(TOP, len(case.tracer.pool)),
+        "pairs": {name: len(getattr(case.parts, name)) for name in ("base", "pool", "target", "test")},
+        "encoder": case.encoder,
+        **_figures(found),
+        "click_s": float(np.median(seconds)),
+        "index_recall_at_20": None,
+        "index_recall_reason": NO_INDEX,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Returns the result of `run` as lines to print."""
+    head = f"{'blamed by':<14}{'loss drop':>22}{'turned right':>14}"
+    lines = [f"{result['images']} of {result['mispredicted']} wrong predictions, top {result['removed']} removed", head]
+    for name in WAYS:
+        drop = f"{result['loss_drop'][name]:+.4f} ± {result['loss_drop_sd'][name]:.4f}"
+        lines.append(f"{name:<14}{drop:>22}{result['flip_rate'][name]:>14.0%}")
+    lines.append(f"one trace takes {result['click_s']:.2f} s; {result['index_recall_reason']}")
+    return "\n".join(lines)
+
+
+def _figures(found: list[dict[str, tuple[float, bool]]]) -> dict[str, Any]:
+    drops = {way: np.array([line[way][0] for line in found]) for way in WAYS}
+    return {
+        "loss_drop": {way: float(values.mean()) for way, values in drops.items()},
+        "loss_drop_sd": {way: float(v.std(ddof=1)) if len(v) > 1 else 0.0 for way, v in drops.items()},
+        "loss_drop_quartiles": {
+            way: [float(q) for q in np.quantile(values, [0.25, 0.5, 0.75])] for way, values in drops.items()
+        },
+        "flip_rate": {way: float(np.mean([line[way][1] for line in found])) for way in WAYS},
+    }
+
+
+def _one_image(case: _Case, sizes: "Sizes", *, place: int, seed: int) -> tuple[dict[str, tuple[float, bool]], float]:
+    """Returns by way of tracing (fall of the loss, whether the prediction turned right), and the seconds of a trace."""
+    import torch
+
+    from chips_core.influence.blocks import seeded
+
+    tracer, image, label = case.tracer, case.images[[place]], case.labels[[place]]
+    began = time.perf_counter()
+    traced = tracer.trace(image, label, sizes=sizes)
+    seconds = time.perf_counter() - began
+    if traced.relative is None:
+        raise TypeError("a trace with sizes has a relative influence")
+    pairs = len(tracer.pool)
+    blamed = {
+        "relative_is": torch.argsort(traced.relative, stable=True)[:TOP],
+        "is": torch.argsort(traced.plain, stable=True)[:TOP],
+        "nearest": _nearest(case, place=place),
+        "random": torch.randperm(pairs, generator=seeded(seed, 50_000 + place))[:TOP],
+    }
+    before = float(tracer.losses(image, label))
+    found = {}
+    for way, rows in blamed.items():
+        members = torch.zeros(pairs, dtype=torch.bool)
+        members[rows] = True
+        heads = tracer.retrained(members)
+        turned = bool(tracer.logits(image, heads).argmax() == label[0])
+        found[way] = (before - float(tracer.losses(image, label, heads)), turned)
+    return found, seconds
+
+
+def _nearest(case: _Case, *, place: int) -> "Tensor":
+    """Returns the pairs with the most similar images that carry another label than the test image's true one."""
+    import torch
+
+    from chips_core.influence.endpoint import embed
+
+    head = case.tracer.heads.image
+    similarity = (embed(case.tracer.pool.image, head)[0] @ embed(case.images[[place]], head)[0].T).reshape(-1)
+    other = case.pool_labels != case.labels[place]
+    return torch.argsort(similarity.masked_fill(~other, -2.0), descending=True, stable=True)[:TOP]
+
+
+def _case(
+    data: BenchData, *, noise: float, kind: Kind, seed: int, quick: bool, cache: Path, progress: Progress
+) -> _Case:
+    import torch
+
+    from chips_core.influence.blocks import BlockPlan, Features
+    from chips_core.influence.endpoint import Heads
+    from chips_core.influence.fit import fit_heads
+    from chips_core.verify.tracer import Tracer
+
+    parts = parts_of(data, seed=0)
+    recipe = QUICK_RECIPE if quick else RECIPE
+    encoder = base_encoder(data, parts, cache=cache, recipe=recipe, progress=progress)
+    prompts, codes = _classes(data)
+    labels, sources, captions = (data.column(name, places=parts.pool) for name in ("label", "source", "caption"))
+    noisy = swap_captions(captions, labels=labels, sources=sources, rate=noise, kind=kind, seed=seed)
+    order = torch.from_numpy(np.random.default_rng(seed + 1_000).permutation(len(parts.pool)))
+
+    def features(places: tuple[int, ...], texts: "list[str] | tuple[str, ...]", rank: "Tensor | None") -> "Features":
+        images = image_features(encoder, data.images, places=places, progress=progress)
+        return Features(images, text_features(encoder, texts), rank)
+
+    pool = features(parts.pool, noisy.captions, order)
+    target = features(parts.target, data.column("caption", places=parts.target), None)
+    heads: Heads = Heads.of(encoder.heads.image, encoder.heads.text, scale=encoder.heads.scale)
+    plan = BlockPlan(seed=seed)
+    fitted = fit_heads(pool, target, heads=heads, plan=plan)
+    tracer = Tracer(pool, heads, fitted, plan, text_features(encoder, prompts))
+    images = image_features(encoder, data.images, places=parts.test, progress=progress)
+    truth = torch.tensor([codes.get(label, -1) for label in data.column("label", places=parts.test)])
+    wrong = torch.nonzero((tracer.logits(images).argmax(1) != truth) & (truth >= 0)).reshape(-1)
+    if not len(wrong):
+        raise InputError("No test image is mispredicted, so there is nothing to trace.", fix="use harder data.")
+    wrong = wrong[torch.from_numpy(np.random.default_rng(seed + 2_000).permutation(len(wrong)))]
+    pool_labels = torch.tensor([codes.get(label, -1) for label in labels])
+    return _Case(tracer, pool_labels, images, truth, wrong, parts, encoder.fingerprint)
+
+
+def _classes(data: BenchData) -> tuple[list[str], dict[str, int]]:
+    """Returns one prompt a class and the classes' codes; the labels of the train and val splits make the classes."""
+    places = [*data.places("train"), *data.places("val")]
+    prompt: dict[str, str] = {}
+    for row in (data.rows[place] for place in places):
+        if row.label and (row.label not in prompt or not prompt[row.label]):
+            prompt[row.label] = row.class_prompt
+    if len(prompt) < 2:
+        raise InputError("Tracing needs labels of two classes or more.", fix="add the columns label and class_prompt.")
+    names = sorted(prompt)
+    return [prompt[name] or f"a medical image of {name}" for name in names], {n: c for c, n in enumerate(names)}

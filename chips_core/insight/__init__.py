@@ -1,0 +1,1 @@
+"""Maps, neighbours, duplicates and summaries of a pool."""

@@ -1,0 +1,1 @@
+"""The steps: the one place that joins everything."""

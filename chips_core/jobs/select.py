@@ -1,0 +1,143 @@
+"""The select step: a named subset of a pool, stored with its recipe; a stored one can be followed again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from chips_core import fingerprint
+from chips_core.config import settings_from
+from chips_core.curate.from_pool import Origin, candidates_of
+from chips_core.curate.recipe import AUDIT, CLIPCOV, Recipe
+from chips_core.curate.select import Selected, select
+from chips_core.errors import InputError
+from chips_core.progress import Progress
+from chips_core.store import Pool, Review
+
+KIND = "selections"
+LISTED = 12  # shortages named in a message
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The recipe, whose scores, and under which name to keep the selection; or which stored one to follow again."""
+
+    pool: str
+    method: str = AUDIT
+    budget: str = "0.1"
+    runs: tuple[str, ...] | list[str] = ()
+    target: str | None = None
+    seed: int = 0
+    quotas: tuple[str, ...] | list[str] = ()
+    at_least: int = 0
+    pin_confirmed: bool = False
+    drop: str = "estimated"
+    released: bool = False
+    name: str | None = None
+    reviewer: str = "chips select"
+    replay: str | None = None
+
+
+def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
+    """Makes and stores a selection, and returns its name and its figures."""
+    pool = Pool.open(Path(settings.pool))
+    if settings.replay is not None:
+        return _replay(pool, settings.replay, progress=progress)
+    recipe = Recipe(
+        method=settings.method,
+        budget=settings.budget,
+        seed=settings.seed,
+        quotas=list(settings.quotas),
+        at_least=settings.at_least,
+        pin_confirmed=settings.pin_confirmed,
+        drop=settings.drop,
+        released=settings.released,
+    )
+    progress.start("select", total=1, unit="selections")
+    selected, origin = _made(pool, recipe, runs=settings.runs, target=settings.target)
+    if selected.shortages:
+        raise _too_few(selected)
+    for words in (*selected.notes, *selected.warnings):
+        progress.note(words)
+    document = {"recipe": asdict(recipe), "origin": asdict(origin), "ids": _mark(selected)}
+    mark = fingerprint.of(document)
+    name = settings.name or f"{settings.method.split(',')[0].split(':')[0]}-{mark[:8]}"
+    _store(pool, selected, name=name, document=document, mark=mark, reviewer=settings.reviewer)
+    progress.advance()
+    return {"selection": name, **_figures(selected)}
+
+
+def _made(pool: Pool, recipe: Recipe, *, runs: Sequence[str], target: str | None) -> tuple[Selected, Origin]:
+    wants_features = any(name == CLIPCOV for name, _ in recipe.parts())
+    table, origin = candidates_of(pool, runs=runs, target=target, features=wants_features)
+    return select(table, recipe), origin
+
+
+def _store(pool: Pool, selected: Selected, *, name: str, document: Mapping[str, Any], mark: str, reviewer: str) -> None:
+    """Keeps the selection in the pool with its recipe, and under its name among those that pages show."""
+    known = {artifact.name: artifact.fingerprint for artifact in pool.tables(KIND)}
+    table = pd.DataFrame({"pair_id": selected.ids, "row": selected.rows}).astype({"pair_id": "str", "row": "int64"})
+    record = {**document, **_figures(selected), "notes": list(selected.notes)}
+    with Review.open(pool.path) as review:
+        taken = name in {found.name for found in review.selections()}
+        if taken and known.get(name) != mark:
+            raise InputError("A selection of that name is there already.", fix="choose another name with --out.")
+        pool.write_table(KIND, name, table, record=record, fingerprint=mark)
+        if not taken:
+            recipe = {"by": document["recipe"]["method"], "recipe": document["recipe"], "fingerprint": mark}
+            review.create_selection(name=name, pair_ids=selected.ids, reviewer=reviewer, recipe=recipe)
+
+
+def _replay(pool: Pool, name: str, *, progress: Progress) -> Mapping[str, Any]:
+    """Follows a stored recipe again and says whether the same pairs come out, and what changed where they do not."""
+    there = {artifact.name: artifact for artifact in pool.tables(KIND)}
+    if name not in there:
+        raise InputError(
+            f"There is no computed selection '{name[:60]}'.", fix=f"there are: {', '.join(there) or 'none'}."
+        )
+    record = there[name].record
+    recipe = settings_from(Recipe, record["recipe"], where=f"selection {name}")
+    before = settings_from(Origin, record["origin"], where=f"selection {name}")
+    left = [artifact.name for artifact in pool.tables("scores") if artifact.name in before.runs]
+    selected, origin = _made(pool, recipe, runs=left, target=before.target)
+    stored = [str(pair_id) for pair_id in pool.table(KIND, name, ["pair_id"])["pair_id"]]
+    changed = before.differences(origin)
+    gone, new = set(stored) - set(selected.ids), set(selected.ids) - set(stored)
+    same = stored == list(selected.ids)
+    words = "the same pairs" if same else f"{len(new):,} new pairs, {len(gone):,} gone"
+    progress.note(f"Replay of '{name}': {words}." + (f" Changed: {', '.join(changed)}." if changed else ""))
+    return {
+        "selection": name,
+        "same": same,
+        "changed": changed,
+        "gone": sorted(gone),
+        "new": sorted(new),
+        **_figures(selected),
+    }
+
+
+def _figures(selected: Selected) -> dict[str, Any]:
+    return {
+        "pairs": len(selected.ids),
+        "candidates": selected.candidates,
+        "kept_out": dict(selected.kept_out),
+        "lost_classes": len(selected.lost_classes),
+        "warnings": list(selected.warnings),
+    }
+
+
+def _mark(selected: Selected) -> str:
+    return fingerprint.of_chunks(f"{pair_id}\0".encode("utf-8", "surrogatepass") for pair_id in selected.ids)
+
+
+def _too_few(selected: Selected) -> InputError:
+    lines = [f"{s.what}: {s.found:,} of {s.wanted:,}" for s in selected.shortages[:LISTED]]
+    more = len(selected.shortages) - len(lines)
+    lines += [f"and {more:,} more"] if more > 0 else []
+    kept_out = ", ".join(f"{count:,} {reason}" for reason, count in selected.kept_out.items() if count)
+    return InputError(
+        f"The recipe asks for more than there is. {'; '.join(lines)}. Kept out: {kept_out or 'nothing'}.",
+        fix=f"lower the budget (there are {len(selected.ids):,} pairs), or raise the quotas.",
+    )

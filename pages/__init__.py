@@ -1,0 +1,1 @@
+"""The pages of the app: each reads widgets, calls views or jobs, and draws."""

@@ -1,0 +1,1 @@
+"""What several pages share: cards, charts, the map, the open pool."""

@@ -1,0 +1,57 @@
+// A grid of pairs. Every text is set as text, never as HTML: captions come from outside.
+export default function (component) {
+  const { parentElement, data, setTriggerValue } = component;
+  let grid = parentElement.querySelector(".cards");
+  if (!grid) {
+    grid = document.createElement("div");
+    grid.className = "cards";
+    parentElement.appendChild(grid);
+  }
+  grid.style.setProperty("--card", `${data.width}px`);
+  grid.style.setProperty("--lines", String(data.lines));
+  grid.setAttribute("role", "list");
+  grid.setAttribute("aria-label", data.label);
+  grid.replaceChildren(...data.cards.map((card) => cardElement(card, data, setTriggerValue)));
+  if (!data.cards.length) grid.replaceChildren(textElement("div", "empty", data.empty));
+  grid.onkeydown = (event) => moveFocus(grid, event);
+  return () => {};
+}
+
+function cardElement(card, data, setTriggerValue) {
+  const element = document.createElement(data.clickable ? "button" : "div");
+  element.className = "card" + (data.clickable ? "" : " still") + (card.chosen ? " chosen" : "");
+  if (data.clickable) {
+    element.type = "button";
+    element.onclick = () => setTriggerValue("picked", card.row);
+  }
+  element.setAttribute("aria-label", `${card.title}. ${card.text}`);
+  const frame = document.createElement("div");
+  frame.className = "frame";
+  const image = document.createElement("img");
+  image.src = card.url;
+  image.alt = `Image of pair ${card.title}`;
+  image.loading = "lazy";
+  image.decoding = "async";
+  frame.appendChild(image);
+  if (card.badge) frame.appendChild(textElement("span", "badge" + (card.warn ? " warn" : ""), card.badge));
+  const text = textElement("div", "text", card.text);
+  text.title = card.text;
+  element.append(frame, textElement("div", "title", card.title), text);
+  return element;
+}
+
+function textElement(tag, name, text) {
+  const element = document.createElement(tag);
+  element.className = name;
+  element.textContent = text;
+  return element;
+}
+
+function moveFocus(grid, event) {
+  const steps = { ArrowRight: 1, ArrowLeft: -1 };
+  const cards = [...grid.querySelectorAll("button.card")];
+  const at = cards.indexOf(event.target.closest("button.card"));
+  if (at < 0 || !(event.key in steps)) return;
+  event.preventDefault();
+  cards[Math.min(Math.max(at + steps[event.key], 0), cards.length - 1)].focus();
+}

@@ -1,0 +1,36 @@
+"""The score step: what a run holds is what the registry computes, influence at the softened scale."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tiny import tiny_dataset, tiny_model
+
+from chips_core.influence.blocks import BlockPlan
+from chips_core.influence.methods import METHODS
+from chips_core.jobs import encode, intake, score
+from chips_core.jobs.fitting import fitted_heads
+from chips_core.jobs.scoring_set import scoring_set
+from chips_core.progress import Silent
+from chips_core.store import Pool
+
+
+def test_run__influence_in_audit_mode_is_at_the_softened_heads(tmp_path: Path) -> None:
+    source, path = tiny_dataset(tmp_path / "source", count=60), tmp_path / "pool"
+    intake.run(intake.Settings(str(source), str(path)), progress=Silent())
+    model = str(tiny_model(tmp_path / "model"))
+    encode.run(encode.Settings(str(path), model, device="cpu", precision="fp32"), progress=Silent())
+    score.run(score.Settings(str(path), ("ecif", "clipscore"), name="run"), progress=Silent())
+    pool = Pool.open(path)
+    features = pool.feature_sets()[-1].name
+    found = scoring_set(pool, target="val", plan=BlockPlan(), features=features)
+    fitted = fitted_heads(pool, found, features=features, target="val", progress=Silent())
+    ecif = next(entry for entry in METHODS if entry.name == "ecif_audit")
+    expected = {
+        name: ecif.compute(replace(found.inputs, fitted=heads, target_loss="pairs"))["delta_loss_if_removed"].numpy()
+        for name, heads in (("softened", fitted.softened), ("calibrated", fitted.heads))
+    }
+    stored = pool.table("scores", "run")["delta_loss_if_removed"].to_numpy(np.float64)
+    size = np.abs(stored).max()
+    np.testing.assert_allclose(stored / size, expected["softened"] / size, atol=1e-4)
+    assert np.abs(stored - expected["calibrated"]).max() > 1e-2 * size

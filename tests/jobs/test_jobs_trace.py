@@ -1,0 +1,120 @@
+"""Evaluate and trace as steps on a tiny pool: the same answers from the command line, bad input explained."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny import tiny_dataset, tiny_model
+
+from chips_core.cli import main
+from chips_core.errors import InputError, NoTargetSet
+from chips_core.jobs import evaluate, trace
+from chips_core.jobs.steps import run_step
+from chips_core.progress import Silent
+from chips_core.store import Pool
+
+
+def build(folder: Path, *, labels: bool = True) -> Path:
+    source = tiny_dataset(folder / "data", count=72)
+    table = pd.read_csv(source / "pairs.csv", dtype=str)
+    if not labels:
+        table = table.drop(columns=["label", "class_prompt"])
+    else:
+        table.loc[table.index[-1], "image"] = table.loc[0, "image"]  # the last one is of the test split
+    table.to_csv(source / "pairs.csv", index=False)
+    model, pool = tiny_model(folder / "model"), folder / "pool"
+    run_step("intake", {"source": str(source), "pool": str(pool)}, progress=Silent())
+    run_step("encode", {"pool": str(pool), "model": str(model)}, progress=Silent())
+    return pool
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory) -> Path:
+    return build(tmp_path_factory.mktemp("traced"))
+
+
+@pytest.fixture(scope="module")
+def plain_pool(tmp_path_factory) -> Path:
+    return build(tmp_path_factory.mktemp("plain"), labels=False)
+
+
+@pytest.fixture(scope="module")
+def ready(pool) -> trace.Prepared:
+    return trace.prepare(Pool.open(pool), trace.Settings(str(pool), probes=8), progress=Silent())
+
+
+def test_evaluate__on_the_command_line(pool, capsys):
+    assert main(["evaluate", str(pool), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images_also_in_training"] == 1
+    assert sum(line["images"] for line in found["zero_shot"]["classes"]) == found["pairs"]
+    right = sum(found["zero_shot"]["confusion"][i][i] for i in range(3))
+    assert found["zero_shot"]["accuracy"] == pytest.approx(right / found["pairs"])
+    assert main(["evaluate", str(pool)]) == 0
+    assert "LEAK" in capsys.readouterr().out
+
+
+def test_evaluate__prompts_of_a_file_give_the_same_as_the_datas_own(pool, tmp_path):
+    own = evaluate.run(evaluate.Settings(str(pool)), progress=Silent())
+    file = tmp_path / "prompts.json"
+    file.write_text(json.dumps({name: f"a picture of a {name}" for name in ("bar", "disc", "ring")}))
+    given = evaluate.run(evaluate.Settings(str(pool), prompts=str(file)), progress=Silent())
+    assert given["prompts"] == "prompts.json"
+    assert given["classes"] == own["classes"]
+
+
+def test_evaluate__without_labels_says_why_and_offers_retrieval(plain_pool):
+    found = evaluate.run(evaluate.Settings(str(plain_pool)), progress=Silent())
+    assert found["zero_shot"] is None
+    assert "no labels" in found["why_no_zero_shot"]
+    assert set(found["retrieval"]["image_to_text"]) == {"1", "5", "10"}
+
+
+def test_evaluate__an_unknown_split_is_named(pool):
+    with pytest.raises(InputError, match="its splits are: test, train, val"):
+        evaluate.run(evaluate.Settings(str(pool), split="tset"), progress=Silent())
+
+
+def test_trace__without_labels_says_what_is_missing(plain_pool):
+    with pytest.raises(NoTargetSet, match="classes with prompts"):
+        trace.run(trace.Settings(str(plain_pool)), progress=Silent())
+
+
+def test_trace__of_one_image_holds_both_kinds_and_the_leak(ready):
+    leaked = int(ready.test.leaked.argmax())
+    assert trace.image_facts(ready, leaked)["also_in_training"]
+    table = trace.pairs_of(ready, trace.trace(ready, [leaked]), [leaked], mode="relative")
+    assert list(table["influence"]) == sorted(table["influence"])
+    assert len(table) == len(ready.found.rows)
+    assert table["same_image"].sum() == 1
+    assert float(table.loc[table["same_image"], "similarity"].iloc[0]) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_what_if__tells_before_predicted_and_retrained(ready):
+    found = trace.what_if(ready, [0], [0, 1, 2], retrain=True)
+    assert found["removed"] == 3
+    for name in ("before", "predicted", "retrained"):
+        assert sum(found[name]["probabilities"].values()) == pytest.approx(1.0)
+    assert found["retrained"]["loss"] != found["before"]["loss"]
+    nothing = trace.what_if(ready, [0], [], retrain=True)
+    assert nothing["before"] == nothing["predicted"] == nothing["retrained"]
+
+
+def test_run__is_stored_and_found_again(pool, ready):
+    again = trace.prepare(Pool.open(pool), trace.Settings(str(pool), probes=8), progress=Silent())
+    assert again.name == ready.name
+    assert again.sizes.pos.tolist() == ready.sizes.pos.tolist()
+
+
+def test_run__an_unknown_image_is_refused(pool):
+    with pytest.raises(InputError, match="No test image"):
+        trace.run(trace.Settings(str(pool), image="nobody", probes=8), progress=Silent())
+
+
+@pytest.mark.parametrize(
+    ("pos", "neg", "words"), [(-1.0, 0.1, "pulled"), (0.1, -1.0, "pushed"), (-1.0, -0.9, "and as a wrong answer")]
+)
+def test_role__in_words(pos, neg, words):
+    assert words in trace.role(pos, neg)
+    assert "away from" in trace.role(pos, neg)

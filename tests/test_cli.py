@@ -1,0 +1,130 @@
+"""The command line as a person or a script meets it: exit codes, streams, strict JSON, no traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import tiny_dataset, tiny_model
+
+from chips_core.cli import main, parser
+from chips_core.commands.listing import commands
+from chips_core.jobs.steps import STEPS
+
+
+def strict(text: str) -> dict[str, object]:
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    found: dict[str, object] = json.loads(text, parse_constant=refuse)
+    return found
+
+
+def test_main__whole_way_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, pool, model = tiny_dataset(tmp_path / "s"), str(tmp_path / "pool"), str(tiny_model(tmp_path / "m"))
+    assert main(["intake", str(source), pool, "--json", "--quiet"]) == 0
+    assert strict(capsys.readouterr().out)["outcomes"]["kept"] == 24  # type: ignore[index]
+    assert main(["encode", pool, "--model", model, "--precision", "fp32", "--json", "--quiet"]) == 0
+    assert strict(capsys.readouterr().out)["pairs"]["done"] == 24  # type: ignore[index]
+    assert main(["check", pool, "--json", "--quiet"]) == 0
+    out = capsys.readouterr()
+    assert strict(out.out)["sound"] is True
+    assert out.err == ""
+
+
+def test_n1__exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["no-such-verb"]) == 2
+    assert main(["check", str(tmp_path / "nowhere")]) == 3
+    assert main(["intake", str(tmp_path / "nowhere"), str(tmp_path / "pool")]) == 3
+    source, pool = tiny_dataset(tmp_path / "s", count=6), tmp_path / "pool"
+    assert main(["intake", str(source), str(pool), "--quiet"]) == 0
+    damaged = next(pool.glob("pairs-*.parquet"))
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 3] ^= 1
+    damaged.write_bytes(bytes(data))
+    assert main(["check", str(pool), "--quiet"]) == 5
+    assert damaged.name in capsys.readouterr().out
+
+
+def test_n1__busy_pool_is_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, pool = tiny_dataset(tmp_path / "s", count=6), tmp_path / "pool"
+    assert main(["intake", str(source), str(pool), "--quiet"]) == 0
+    holder = (
+        "import sys,time; from pathlib import Path; from chips_core.store import Pool\n"
+        "with Pool.open(Path(sys.argv[1])).writing('encode'):\n print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", holder, str(pool)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        assert main(["encode", str(pool), "--model", str(tiny_model(tmp_path / "m")), "--quiet"]) == 4
+        child.kill()
+    assert "encode" in capsys.readouterr().err
+
+
+def test_n2__words_on_stderr_data_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["intake", str(tiny_dataset(tmp_path / "s")), str(tmp_path / "pool")]) == 0
+    out = capsys.readouterr()
+    assert out.out.splitlines()[0].split() == ["kept", "24"]
+    assert out.out.splitlines()[-1].split() == ["given", "24"]
+    assert "Source: dataset folder" in out.err
+
+
+def test_n6__users_error_has_no_traceback_and_a_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path / "nowhere"), "--json"]) == 3
+    out = capsys.readouterr()
+    assert "Traceback" not in out.err
+    assert strict(out.out)["fix"]
+
+
+def test_a14__nothing_usable_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pairs.csv").write_text("image,caption\na.png,one\nb.png,two\n")
+    assert main(["intake", str(tmp_path), str(tmp_path / "pool"), "--quiet"]) == 3
+    assert "All 2 of 2 inputs failed (2 missing)" in capsys.readouterr().err
+
+
+def test_k1__other_address_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["app", "--address", "0.0.0.0"]) == 2  # noqa: S104 -- the very thing that is refused
+    assert "--allow-network" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["$(touch x)", "; rm -rf x", "--help", "a b"])
+def test_k10__odd_pool_names_are_inert(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tiny_dataset(tmp_path / "s", count=3)
+    assert main(["intake", str(source), "--quiet", "--", str(tmp_path / name)]) == 0
+    assert (tmp_path / name / "pool.json").is_file()
+    assert not (tmp_path / "x").exists()
+
+
+def test_head__closed_pipe_is_quiet() -> None:
+    command = f"{sys.executable} -m chips_core --help | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
+def test_help__every_verb_has_one(command: object, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args([command.name, "--help"])  # type: ignore[attr-defined]
+    assert ended.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_n5__bare_environment(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TMPDIR": str(tmp_path / "gone")}
+    done = subprocess.run(
+        [sys.executable, "-m", "chips_core", "check", str(tmp_path)], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 3
+    assert b"Fix:" in done.stderr
+
+
+def test_steps__every_module_is_there() -> None:
+    from chips_core.jobs.steps import step
+
+    for name in STEPS:
+        module = step(name)
+        assert callable(module.run)
+        assert module.Settings is not None
