@@ -33,10 +33,10 @@ try:
             offer_map(desk, space)
         else:
             draw_map(desk, layout)
+    settle(pool)  # before the bar names it: what is shown as saved is already in the address
     with panel:
         draw_bar(desk)
         draw_panel(desk)
-    settle(pool)
 except ChipsError as error:
     st.title("Map")
     st.error(literal(f"{error.what} {error.fix}"))

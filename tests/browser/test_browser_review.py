@@ -150,6 +150,7 @@ def test_review__one_verdict_on_all_that_match_and_one_undo(pool, serve, chromiu
     page.get_by_role("button", name="One verdict on all 5…").first.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_text("5 pairs match.").wait_for(timeout=SECONDS)
+    dialog.locator(".card").nth(4).wait_for(timeout=SECONDS)
     assert dialog.locator(".card").count() == 5
     dialog.get_by_role("combobox").click()
     page.keyboard.type("uninf")
