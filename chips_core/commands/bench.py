@@ -32,7 +32,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("benchmark", choices=tuple(BENCHMARKS), help=listed)
     parser.add_argument("--data", help="a dataset folder (detect)")
     parser.add_argument("--pool", help="an encoded pool (fidelity), a demo pool (planted)")
-    parser.add_argument("--target", default="val", help="target set of --pool (default: val)")
+    parser.add_argument("--target", help="target set of --pool (default: as the score step)")
     parser.add_argument("--noise", type=float, default=0.2, help="share of captions to swap (default: 0.2)")
     parser.add_argument("--kind", choices=("within", "across"), default="within", help="swap within or across sources")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions (default: 3)")

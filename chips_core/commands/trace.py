@@ -45,7 +45,7 @@ def _trace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", choices=("relative", "plain"), default="relative", help="influence a unit of change, or as it is"
     )
-    parser.add_argument("--target", default="val", help="split or source that stops the fit (default: val)")
+    parser.add_argument("--target", help="target set that stops the fit (default: as the score step)")
     parser.add_argument("--features", help="name of the features, where there are several (default: the newest)")
     parser.add_argument("--retrain", action="store_true", help="really fit again without the harmful pairs")
 

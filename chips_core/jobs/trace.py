@@ -42,7 +42,7 @@ class Settings:
     image: str | None = None
     top: int = 20
     mode: Mode = "relative"
-    target: str = "val"
+    target: str | None = None
     features: str | None = None
     retrain: bool = False
     probes: int = PROBES
@@ -132,9 +132,9 @@ def prepare(pool: Pool, settings: Settings, *, progress: Progress, measure: bool
         )
     test = encoded_split(pool, pool.features(features), split=settings.test, classes=found.classes)
     with pool.writing("trace"):
-        fitted = fitted_heads(pool, found, features=features, target=settings.target, progress=progress)
+        fitted = fitted_heads(pool, found, features=features, progress=progress)
         tracer = Tracer(found.inputs.pool, found.inputs.heads, fitted, plan, found.inputs.prompts)
-        key = [features, settings.target, len(found.rows), asdict(SETTINGS), asdict(plan), settings.probes]
+        key = [features, found.target, len(found.rows), asdict(SETTINGS), asdict(plan), settings.probes]
         name = f"trace-{fingerprint.of(key)}"
         if measure:
             _measure_sizes(pool, found, tracer, name=name, probes=settings.probes, progress=progress)

@@ -79,12 +79,11 @@ def _typed_path(label: str, *, key: str) -> Path | None:
 
 def _draw_target(facts: Facts, *, key: str) -> Target | None:
     help_text = (
-        "The pairs that say what the model should be good at. They are not scored, and the test split is neither."
+        "The pairs that say what the model should be good at. They are not scored, and the test split is neither. "
+        "Best is a split that you trust; held-out is drawn from the pool, errors and all."
     )
     if not facts.targets:
-        st.info(
-            "Every pair is of one split and one source, so there is no target set beside them: nothing to score yet."
-        )
+        st.info("There are too few pairs to set some aside as the target set, so there is nothing to score yet.")
         return None
     chosen = st.selectbox(
         "Target set", facts.targets, format_func=lambda target: target.words, key=f"{key}_target", help=help_text
