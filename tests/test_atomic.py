@@ -15,7 +15,7 @@ from faults import Failing, Lying, Recording, every_failure, every_kill, injecte
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chips_core import atomic
+from chips_core import atomic, disk
 from chips_core.errors import ChipsError, DiskFault, NoSpace, PoolDamaged
 
 OLD, NEW = b"old " * 1000, b"new " * 2000
@@ -120,17 +120,17 @@ def test_d5__replacing_flushes_data_then_renames_then_flushes_the_folder(place: 
 
 
 def write_in_place(folder: Path) -> None:
-    descriptor = atomic.calls.open(str(folder / "file"), os.O_WRONLY | os.O_TRUNC, 0o600)
-    atomic.calls.write(descriptor, NEW)
-    atomic.calls.sync(descriptor)
+    descriptor = disk.calls.open(str(folder / "file"), os.O_WRONLY | os.O_TRUNC, 0o600)
+    disk.calls.write(descriptor, NEW)
+    disk.calls.sync(descriptor)
     os.close(descriptor)
 
 
 def rename_before_flush(folder: Path) -> None:
-    descriptor = atomic.calls.open(str(folder / ".tmp-x"), os.O_WRONLY | os.O_CREAT, 0o600)
-    atomic.calls.write(descriptor, NEW)
-    atomic.calls.rename(str(folder / ".tmp-x"), str(folder / "file"))
-    atomic.calls.sync(descriptor)
+    descriptor = disk.calls.open(str(folder / ".tmp-x"), os.O_WRONLY | os.O_CREAT, 0o600)
+    disk.calls.write(descriptor, NEW)
+    disk.calls.rename(str(folder / ".tmp-x"), str(folder / "file"))
+    disk.calls.sync(descriptor)
     os.close(descriptor)
     atomic.sync_folder(folder)
 
@@ -180,6 +180,29 @@ def test_write_array__comes_back_and_objects_are_refused(place: Path) -> None:
     with pytest.raises(TypeError, match="objects"):
         atomic.write_array(place / "b.npy", np.array([{}], dtype=object))
     assert not (place / "b.npy").exists()
+
+
+@given(place=st.integers(0, 127), mask=st.integers(1, 255))
+def test_b11__an_array_with_any_header_is_read_or_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, place: int, mask: int
+) -> None:
+    path = tmp_path_factory.mktemp("header") / "a.npy"
+    np.save(path, np.arange(6.0))
+    data = bytearray(path.read_bytes())
+    data[place] ^= mask
+    path.write_bytes(data)
+    told: list[str] = []
+    for mapped in (None, "r"):
+        try:
+            atomic.read_array(path, mapped=mapped)  # type: ignore[arg-type]
+        except PoolDamaged as error:
+            told.append(error.what)
+    assert all("a.npy" in words for words in told)
+
+
+def test_read_array__that_is_not_there_is_no_damage(place: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        atomic.read_array(place / "none.npy")
 
 
 def test_d2__make_folder_killed_at_every_call_can_be_made_again(place: Path) -> None:
