@@ -59,7 +59,7 @@ def test_settings_from__good() -> None:
         ({}, "missing setting name"),
     ],
 )
-def test_settings_from__bad_is_named(values: dict[str, object], message: str) -> None:
+def test_n4__bad_settings_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         settings_from(Knobs, values, where="f.toml")
 

@@ -19,7 +19,7 @@ def spoken() -> list[str]:
 
 
 @pytest.mark.parametrize("line", spoken())
-def test_readme__commands_exist(line: str) -> None:
+def test_n3__commands_of_the_readme_exist(line: str) -> None:
     words = line.split()
     verbs = {command.name: command for command in commands()}
     assert words[1] in verbs

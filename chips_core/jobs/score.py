@@ -175,7 +175,7 @@ def _table(
     names = [column.name for entry in methods for column in entry.columns]
     described: list[dict[str, Any]] = []
     for entry in methods:
-        values = np.load(work / f"{entry.name}.npy", allow_pickle=False)
+        values = atomic.read_array(work / f"{entry.name}.npy")
         for column, scored in zip(entry.columns, values, strict=True):
             label = column.name if names.count(column.name) == 1 else f"{entry.name}.{column.name}"
             whole = np.concatenate([scored, np.full(len(found.unreadable), np.nan)])[order]

@@ -310,8 +310,10 @@ class Deadly(ImageOpener):
 
 def test_d10__a_killed_worker_is_told_and_nothing_hangs(tmp_path: Path):
     rows = [(Row(i, "x", f"p{i}", "0.png"), None, "") for i in range(3)]
+    began = time.monotonic()
     with pytest.raises(ChipsError, match="was killed"):
         list(checked(iter([rows]), opener=Deadly(tmp_path), check="full", workers=2))
+    assert time.monotonic() - began < 60  # ten seconds on a quiet machine, of which most is starting Python
 
 
 def test_locators_of_containers__in_a_table_find_their_images_again(tmp_path: Path):

@@ -91,7 +91,7 @@ def assert_whole_old_or_new(path: Path, *, kept: int) -> None:
 
 
 @SCENARIOS
-def test_pool__killed_at_every_call_opens_and_the_next_run_completes(
+def test_d2__a_pool_killed_at_every_call_opens_and_the_next_run_completes(
     scenario: Scenario, base: str, bases: dict[str, Path | None], tmp_path: Path
 ) -> None:
     path = tmp_path / "pool"
@@ -121,7 +121,7 @@ def sweep_by_next_writer(path: Path) -> None:
     ids=["full ever after", "broken once", "quota once"],
 )
 @SCENARIOS
-def test_pool__failing_at_every_call_is_told_and_the_next_run_completes(
+def test_d3__a_pool_failing_at_every_call_is_told_and_the_next_run_completes(
     scenario: Scenario, base: str, bases: dict[str, Path | None], tmp_path: Path, code: int, ever_after: bool
 ) -> None:
     path = tmp_path / "pool"
@@ -137,7 +137,7 @@ def test_pool__failing_at_every_call_is_told_and_the_next_run_completes(
         assert_whole_old_or_new(path, kept=3)
 
 
-def test_encode__flushes_data_before_status_and_status_before_manifest(tmp_path: Path) -> None:
+def test_d5__encode_flushes_data_before_status_and_status_before_manifest(tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool")
     marked: list[list[int]] = []
 
@@ -167,7 +167,7 @@ def test_encode__flushes_data_before_status_and_status_before_manifest(tmp_path:
 
 
 @pytest.mark.parametrize("failing", ["image.npy", "text.npy", "sums.npy", "status.npy"])
-def test_checkpoint__whose_flush_failed_is_not_tried_again_but_done_anew(tmp_path: Path, failing: str) -> None:
+def test_d3__a_checkpoint_whose_flush_failed_is_not_tried_again_but_done_anew(tmp_path: Path, failing: str) -> None:
     """After a failed flush the system may have dropped the data and say 'done' the next time."""
 
     class Broken(Recording):

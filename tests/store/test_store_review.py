@@ -218,7 +218,7 @@ def flagging(pool: Pool, *, times: int, who: str) -> subprocess.Popen[str]:
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
-def test_kill__twenty_times_while_flagging_loses_nothing_acknowledged_and_tears_nothing(pool: Pool) -> None:
+def test_g1__killed_twenty_times_while_flagging_loses_nothing_acknowledged_and_tears_nothing(pool: Pool) -> None:
     acknowledged = 0
     delays = np.random.default_rng(0).uniform(0, 0.02, size=20)
     for turn, delay in enumerate(delays):
@@ -255,7 +255,7 @@ def _flag_until_killed(path: Path, turn: int) -> None:
         os._exit(1)
 
 
-def test_two_processes__writing_at_once_all_get_through(pool: Pool) -> None:
+def test_g2__two_processes_writing_at_once_all_get_through(pool: Pool) -> None:
     times = 150
     processes = [flagging(pool, times=times, who=who) for who in ("app", "cli")]
     for process in processes:
@@ -331,7 +331,7 @@ def test_open__a_later_version_is_told(pool: Pool) -> None:
         Review.open(pool.path)
 
 
-def test_open__any_flipped_byte_is_told_or_harmless(pool: Pool, tmp_path: Path) -> None:
+def test_g9__any_flipped_byte_is_told_or_harmless(pool: Pool, tmp_path: Path) -> None:
     """Never a bare SQLite error; and a changed event is named by `check`."""
     with Review.open(pool.path) as review:
         for i in range(5):
@@ -354,7 +354,7 @@ def test_open__any_flipped_byte_is_told_or_harmless(pool: Pool, tmp_path: Path) 
     assert silent == 0
 
 
-def test_check__an_event_changed_behind_our_back_is_named(pool: Pool) -> None:
+def test_m1__an_event_changed_behind_our_back_is_named(pool: Pool) -> None:
     with Review.open(pool.path) as review:
         review.add_verdict(pair_id="p0", verdict="correct", reviewer="ada")
         review._connection.execute("UPDATE events SET verdict = 'unsure'")
@@ -473,7 +473,7 @@ class ReviewMachine(RuleBasedStateMachine):
             self.review.close()
 
 
-def test_review__any_sequence_equals_a_plain_model(tmp_path: Path) -> None:
+def test_g6__any_sequence_equals_a_plain_model(tmp_path: Path) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     class Machine(ReviewMachine):
