@@ -13,8 +13,9 @@ from chips_core.views.verdicts import Ledger, default_reviewer
 from pages.parts.cards import Card, cards
 from pages.parts.images import image_url
 from pages.parts.review.component import draw_program
-from pages.parts.review.desk import Desk, review
+from pages.parts.review.desk import Desk
 from pages.parts.review.resources import ledger_of, nearby_for, run_of, unscored_of
+from pages.parts.review.reviewer import review
 
 
 def draw_pair(pool: Pool, whole: Whole) -> None:
