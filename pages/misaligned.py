@@ -7,8 +7,8 @@ from chips_core.views.queue import runs_of
 from pages.parts.opened import literal, ready_pool
 from pages.parts.review.component import draw_program
 from pages.parts.review.controls import LIST, draw_controls
-from pages.parts.review.desk import review
 from pages.parts.review.listing import draw_list
+from pages.parts.review.reviewer import review
 
 pool = ready_pool()
 runs = runs_of(pool)

@@ -18,6 +18,7 @@ LAYERS = {
 }
 # Within the upper layers only these edges are allowed: benchmarks measure the steps.
 SAME_LAYER = {("bench", "jobs"), ("cli", "commands"), ("__main__", "cli")}
+PRODUCT = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py")), *sorted((ROOT / "chips_core").rglob("*.py"))]
 MAX_FUNCTION, MAX_FILE, MAX_PAGE = 50, 400, 150
 
 
@@ -58,6 +59,29 @@ def test_layers__no_upward_or_sideways_import() -> None:
             if not allowed:
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_layers__no_import_goes_round_in_a_circle() -> None:
+    names = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in PRODUCT}
+    needs = {name: {other for other, _ in imports(path) if other in names} for name, path in names.items()}
+    for name, others in needs.items():  # a module of a package is imported, not the package
+        others -= {other for other in others if any(inner.startswith(f"{other}.") for inner in others | {name})}
+    left = dict(needs)
+    while free := [name for name, others in left.items() if not (others - {name}) & left.keys()]:
+        for name in free:
+            del left[name]
+    circles = {name for name in left if name in _reached(name, left)}
+    assert not circles, f"these need each other: {sorted(circles)}"
+
+
+def _reached(start: str, needs: dict[str, set[str]]) -> set[str]:
+    """Returns all modules that a module needs, directly or not."""
+    found: set[str] = set()
+    coming = needs[start] & needs.keys()
+    while coming:
+        found |= coming
+        coming = {other for name in coming for other in needs[name] & needs.keys()} - found
+    return found
 
 
 def test_layers__every_package_is_known() -> None:

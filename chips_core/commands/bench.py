@@ -20,6 +20,7 @@ BENCHMARKS = {
     "trace": "whether the pairs that a trace blames really made the model err",
     "planted": "which of the demo's planted errors the queue finds",
     "clipcov": "how long ClipCov takes at a million pairs, and what it preserves",
+    "map": "the map's layout against plain UMAP, seconds and trustworthiness",
     "app": "what a person waits for in a real browser (--pool: the pool of the first view)",
 }
 NEEDS_POOL = ("planted",)

@@ -12,8 +12,10 @@ from chips_core.views.nearby import nearby_of
 from chips_core.views.queue import OPEN, Filters, load_run, worklist
 from chips_core.views.verdicts import Ledger
 from pages.parts.review import desk as desks
-from pages.parts.review.desk import TOLD, Desk, act, walk_of
+from pages.parts.review import reviewer
+from pages.parts.review.desk import Desk, walk_of
 from pages.parts.review.payload import Screen, payload
+from pages.parts.review.reviewer import TOLD, act
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "views"))
 from review_pools import scored_pool
@@ -28,8 +30,9 @@ def pool(tmp_path):
 def state(monkeypatch):
     """The session's state, and under "message" what the browser says."""
     kept = {}
-    monkeypatch.setattr(desks, "st", SimpleNamespace(session_state=kept))
-    monkeypatch.setattr(desks, "message", lambda: dict(kept.get("message", {})))
+    for module in (desks, reviewer):
+        monkeypatch.setattr(module, "st", SimpleNamespace(session_state=kept))
+    monkeypatch.setattr(reviewer, "message", lambda: dict(kept.get("message", {})))
     return kept
 
 
