@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BASE_SHARE = 0.4
+LENT = 0.1
 RECIPE = Recipe(epochs=30)
 QUICK_RECIPE = Recipe(epochs=8)
 FEATURES_AT_ONCE = 256
@@ -52,16 +53,19 @@ def bench_config() -> dict[str, Any]:
 def parts_of(data: BenchData, *, seed: int) -> Parts:
     """Returns which pairs train the base, which are the pool, which the target set, which are for testing.
 
-    Groups are never divided between base and pool. A folder without a val split lends a tenth of its train groups.
+    Groups are never divided between parts that are dealt here. A folder without a val or a test split lends a tenth of
+    its train groups for each.
     """
-    train, target = data.places("train"), data.places("val")
+    train, target, test = data.places("train"), data.places("val"), data.places("test")
     if len(target) < LEAST:
-        target, train = _by_group(data, train, share=0.1, seed=seed + 1)
+        target, train = _by_group(data, train, share=LENT, seed=seed + 1)
+    if not test:
+        test, train = _by_group(data, train, share=LENT, seed=seed + 2)
     base, pool = _by_group(data, train, share=BASE_SHARE, seed=seed)
     for name, places in (("base", base), ("pool", pool), ("target set", target)):
         if len(places) < LEAST:
             raise InputError(f"Only {len(places)} pairs for the {name}.", fix=f"use data with {LEAST} pairs for each.")
-    return Parts(tuple(base), tuple(pool), tuple(target), tuple(data.places("test")))
+    return Parts(tuple(base), tuple(pool), tuple(target), tuple(test))
 
 
 def base_encoder(

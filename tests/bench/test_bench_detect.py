@@ -77,6 +77,19 @@ def test_parts_of__are_disjoint_and_divide_no_group(tmp_path: Path) -> None:
     assert {data.rows[place].split for place in parts.test} == {"test"}
 
 
+def test_parts_of__a_folder_without_splits_lends_groups_for_target_and_test(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "d", pairs=400)
+    table = (folder / "pairs.csv").read_text()
+    (folder / "pairs.csv").write_text(table.replace(",val,", ",,").replace(",test,", ",,").replace(",train,", ",,"))
+    data = read_dataset(folder)
+    parts = parts_of(data, seed=0)
+    dealt = (parts.base, parts.pool, parts.target, parts.test)
+    assert sorted(place for some in dealt for place in some) == list(range(len(data)))
+    groups = [{data.rows[place].group for place in some} for some in dealt]
+    assert all(not a & b for i, a in enumerate(groups) for b in groups[:i])
+    assert len(parts.test) == pytest.approx(0.1 * 0.9 * len(data), abs=2)
+
+
 def test_read_dataset__leaves_out_and_counts_what_cannot_be_used(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "d", pairs=20)
     (folder / "images" / "3.png").write_bytes(b"no picture")
@@ -122,7 +135,7 @@ def test_run__no_method_is_told_the_truth(tmp_path: Path, monkeypatch: pytest.Mo
         return replace(found, swapped=draw.permutation(found.swapped))
 
     monkeypatch.setattr(detect, "swap_captions", lie)
-    result = detect.run(data=write_folder(tmp_path / "d", pairs=300), seeds=1, quick=True, cache=tmp_path / "cache")
+    result = detect.run(data=write_folder(tmp_path / "d", pairs=400), seeds=1, quick=True, cache=tmp_path / "cache")
     for row in result["methods"].values():
         assert 0.2 < row["auroc"] < 0.8
 
