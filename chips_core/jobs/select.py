@@ -57,7 +57,7 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
         released=settings.released,
     )
     progress.start("select", total=1, unit="selections")
-    selected, origin = _made(pool, recipe, runs=settings.runs, target=settings.target)
+    selected, origin = made(pool, recipe, runs=settings.runs, target=settings.target)
     if selected.shortages:
         raise _too_few(selected)
     for words in (*selected.notes, *selected.warnings):
@@ -70,7 +70,8 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     return {"selection": name, **_figures(selected)}
 
 
-def _made(pool: Pool, recipe: Recipe, *, runs: Sequence[str], target: str | None) -> tuple[Selected, Origin]:
+def made(pool: Pool, recipe: Recipe, *, runs: Sequence[str], target: str | None) -> tuple[Selected, Origin]:
+    """Returns what a recipe chooses from a pool as it is now, and from what; nothing is stored."""
     wants_features = any(name in (CLIPCOV, SEMDEDUP) for name, _ in recipe.parts())
     table, origin = candidates_of(pool, runs=runs, target=target, features=wants_features)
     return select(table, recipe), origin
@@ -100,7 +101,7 @@ def _replay(pool: Pool, name: str, *, progress: Progress) -> Mapping[str, Any]:
     recipe = settings_from(Recipe, record["recipe"], where=f"selection {name}")
     before = settings_from(Origin, record["origin"], where=f"selection {name}")
     left = [artifact.name for artifact in pool.tables("scores") if artifact.name in before.runs]
-    selected, origin = _made(pool, recipe, runs=left, target=before.target)
+    selected, origin = made(pool, recipe, runs=left, target=before.target)
     stored = [str(pair_id) for pair_id in pool.table(KIND, artifact.name, ["pair_id"])["pair_id"]]
     changed = before.differences(origin)
     gone, new = set(stored) - set(selected.ids), set(selected.ids) - set(stored)

@@ -24,6 +24,7 @@ STEPS = {
     "select": "chips_core.jobs.select",
     "proxy": "chips_core.jobs.proxy",
     "export": "chips_core.jobs.export",
+    "measure": "chips_core.jobs.measure",
 }
 
 

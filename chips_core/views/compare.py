@@ -17,7 +17,6 @@ from chips_core.views.map import PairColumns, Rows
 from chips_core.views.runs import title_of
 
 TOP = 0.1  # the share of the first pairs whose overlap is told
-NOWHERE = "in neither"
 Texts = NDArray[np.object_]
 Floats = NDArray[np.float64]
 
@@ -38,7 +37,9 @@ class Difference:
         a: the name of the first.
         b: the name of the second.
         facts: what is to be said of them, (words, number as text).
-        groups: (N,) which group a pair falls in; None where `change` tells it.
+        groups: (N,) the number of the name that a pair falls under, -1 for `rest`; None where `change` tells it.
+        names: of the groups.
+        rest: what is said of the pairs in no group.
         change: (N,) by how much a pair moves from a to b, NaN where it is in one of them only; None where `groups` do.
         differing: the pairs that differ, those that differ most first.
         told: what a and what b say of a pair, (N,) each.
@@ -48,10 +49,12 @@ class Difference:
     a: str
     b: str
     facts: tuple[tuple[str, str], ...]
-    groups: Texts | None
     change: Floats | None
     differing: Rows = field(repr=False)
     told: tuple[Texts, Texts] = field(repr=False)
+    groups: NDArray[np.int64] | None = None
+    names: tuple[str, ...] = ()
+    rest: str = ""
     table: Table | None = None
 
 
@@ -72,9 +75,6 @@ def compare_selections(pool: Pool, pairs: PairColumns, a: str, b: str) -> Differ
     for at, rows in enumerate(chosen):
         inside[at, rows] = True
     both, only_a, only_b = inside[0] & inside[1], inside[0] & ~inside[1], inside[1] & ~inside[0]
-    groups = np.full(len(pairs), NOWHERE, dtype=object)
-    for mask, name in ((both, "in both"), (only_a, f"only in {a}"), (only_b, f"only in {b}")):
-        groups[mask] = name
     union = int(np.count_nonzero(inside.any(axis=0)))
     facts = (
         ("In both", f"{np.count_nonzero(both):,}"),
@@ -84,7 +84,10 @@ def compare_selections(pool: Pool, pairs: PairColumns, a: str, b: str) -> Differ
     )
     differing = np.r_[np.flatnonzero(only_a), np.flatnonzero(only_b)].astype(np.int64)
     told = (_yes_no(inside[0]), _yes_no(inside[1]))
-    return Difference(a, b, facts, groups, None, differing, told, _by_class(pairs, inside, names=(a, b)))
+    names = (f"only in {a}", f"only in {b}", "in both")
+    groups = _numbered(only_a, only_b, both)
+    table = _by_class(pairs, inside, names=(a, b))
+    return Difference(a, b, facts, None, differing, told, groups, names, "in neither", table)
 
 
 def columns_in_both(pool: Pool, a: str, b: str) -> dict[str, str]:
@@ -113,7 +116,7 @@ def compare_runs(pool: Pool, pairs: PairColumns, a: str, b: str, *, column: str)
         ("Half move less than", f"{_median(np.abs(change[known])):.1%} of the places"),
     )
     told = (_numbers(values[0]), _numbers(values[1]))
-    return Difference(a, b, facts, None, change, differing, told)
+    return Difference(a, b, facts, change, differing, told)
 
 
 def reviewers_of(pool: Pool) -> tuple[str, ...]:
@@ -128,14 +131,8 @@ def compare_reviewers(pool: Pool, pairs: PairColumns, a: str, b: str) -> Differe
     judged = [found != "" for found in told]
     both = judged[0] & judged[1]
     same = both & (told[0] == told[1])
-    groups = np.full(len(pairs), "judged by neither", dtype=object)
-    for mask, name in (
-        (judged[0] & ~judged[1], f"only {a}"),
-        (judged[1] & ~judged[0], f"only {b}"),
-        (both & ~same, "they differ"),
-        (same, "they agree"),
-    ):
-        groups[mask] = name
+    names = (f"only {a}", f"only {b}", "they agree", "they differ")
+    groups = _numbered(judged[0] & ~judged[1], judged[1] & ~judged[0], same, both & ~same)
     count = int(np.count_nonzero(both))
     facts = (
         ("Judged by both", f"{count:,}"),
@@ -145,7 +142,7 @@ def compare_reviewers(pool: Pool, pairs: PairColumns, a: str, b: str) -> Differe
     )
     table = _confusion(told[0][both], told[1][both]) if count else None
     differing = np.flatnonzero(both & ~same).astype(np.int64)
-    return Difference(a, b, facts, groups, None, differing, (told[0], told[1]), table)
+    return Difference(a, b, facts, None, differing, (told[0], told[1]), groups, names, "judged by neither", table)
 
 
 def agreement(pool: Pool, run: str) -> Agreement:
@@ -214,6 +211,14 @@ def _top_overlap(ranks: Floats) -> float:
 
 def _median(values: Floats) -> float:
     return float(np.median(values)) if len(values) else 0.0
+
+
+def _numbered(*masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Returns the number of the mask that holds a pair, -1 for none, (N,)."""
+    found = np.full(len(masks[0]), -1, dtype=np.int64)
+    for number, mask in enumerate(masks):
+        found[mask] = number
+    return found
 
 
 def _yes_no(mask: NDArray[np.bool_]) -> Texts:

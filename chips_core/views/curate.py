@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from chips_core.config import settings_from
 from chips_core.curate.candidates import Candidates, Embeddings
 from chips_core.curate.distribution import Distribution, distribution
 from chips_core.curate.from_pool import candidates_of
+from chips_core.curate.measured import KIND as MEASURED
+from chips_core.curate.measured import Measured, measured_name
 from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, SEMDEDUP, Recipe
 from chips_core.curate.select import Selected, select
 from chips_core.curate.suspects import suspects
@@ -109,7 +112,7 @@ class Lab:
         self.eligible = int(np.count_nonzero(self.table.eligible))
         self.runs = bool(pool.tables("scores"))
         self.confirmed = 0 if self.table.confirmed is None else int(np.count_nonzero(self.table.confirmed))
-        self._encoded = bool(pool.feature_sets())
+        self.encoded = bool(pool.feature_sets())
         self._folder = pool.path
         self._suspect = suspects(self.table)
         self._rare = _rarest(self.table)
@@ -119,8 +122,8 @@ class Lab:
     def offers(self) -> tuple[Offer, ...]:
         """Returns the methods, the default first, those that need more with what they need."""
         scored = any(name in self.table.scores for name in ("queue", "negcliploss", "clipscore"))
-        features = "" if self._encoded else "needs features"
-        if self._encoded and self.count > FEATURES_LIMIT:
+        features = "" if self.encoded else "needs features"
+        if self.encoded and self.count > FEATURES_LIMIT:
             features = "takes minutes on a pool of this size: use chips select"
         named = [name for name, score in self.table.scores.items() if score.higher_is != "neutral"]
         return (
@@ -175,6 +178,13 @@ class Lab:
             )
             for name in [*leading, *rest][:MOST_SHAPES]
         )
+
+    def measured(self, pool: Pool, trials: Sequence[Trial]) -> tuple[Measured | None, ...]:
+        """Returns what training the heads on each trial gave; None where it was not measured yet."""
+        kept = {artifact.name: artifact.record for artifact in pool.tables(MEASURED)}
+        target, features = self.origin.target, self.origin.features
+        names = [measured_name(one.selected.ids, target=target, features=features, seed=0) for one in trials]
+        return tuple(settings_from(Measured, kept[name], where="a measure") if name in kept else None for name in names)
 
     def mask(self, trial: Trial) -> NDArray[np.bool_]:
         """Returns the pairs that a trial chose, (N,)."""

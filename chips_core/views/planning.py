@@ -24,6 +24,7 @@ WORDS = {
     "map": "lay out the map",
     "select": "choose pairs",
     "export": "write the export",
+    "measure": "measure the accuracy",
 }
 OF_MODE = {
     "audit": "The heads are first fitted to this pool (a few minutes on two cores): what would happen had the model "

@@ -11,11 +11,13 @@ from pages.parts.cards import Card, cards
 from pages.parts.grids import Cell, Line, grid
 from pages.parts.images import image_url
 from pages.parts.opened import literal, open_pair
-from pages.parts.pool_map import Colouring, MapTip, Shown, colour_values, pool_map, take_event
+from pages.parts.pool_map import Category, Colouring, Legend, MapTip, Shown, colour_values, pool_map, take_event
+from pages.parts.pool_map.colours import categorical_palette
 
 KEY, HEIGHT = "compare_map", 460
 PER_PAGE = 12
 LONGEST_TIP = 240
+GREY = 254  # a code beyond the named inks: the pairs in no group
 MOST_LINES = 60
 DRAWN = "compare_drawn"  # the pairs of the region drawn on the map
 
@@ -64,9 +66,11 @@ def _colouring(found: Difference, layout: Layout) -> Colouring:
     if found.change is not None:
         return colour_values(found.change[layout.rows], "diverging", title="Change of rank")
     assert found.groups is not None  # noqa: S101 -- one of the two is there
-    names = found.groups[layout.rows].copy()
-    names[np.isin(names, ("in neither", "judged by neither"))] = None
-    return colour_values(names, "categorical", title="Difference")
+    codes = np.where(found.groups < 0, GREY, found.groups)[layout.rows].astype(np.uint8)
+    counts = np.bincount(codes, minlength=GREY + 1)
+    named = [*enumerate(found.names), (GREY, found.rest)]
+    categories = tuple(Category(name, code, int(counts[code])) for code, name in named)
+    return Colouring(codes, categorical_palette(), Legend("Difference", "categorical", categories=categories))
 
 
 def _tip(pool: Pool, pairs: PairColumns, found: Difference, row: int) -> MapTip:

@@ -1,16 +1,22 @@
 """The Subset lab: what to try, what comes of it, and keeping the best under a name."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 import streamlit as st
 
+from chips_core.curate.measured import Measured
 from chips_core.errors import ChipsError
 from chips_core.jobs.steps import run_step
 from chips_core.progress import Silent
 from chips_core.store import Pool
-from chips_core.views.curate import Trial, lab_of
+from chips_core.views.curate import Lab, Trial, lab_of
+from chips_core.views.planning import PlannedStep
 from pages.parts.curate.controls import Rules, draw_controls
 from pages.parts.curate.places import EXPORT, go
 from pages.parts.curate.results import draw_details, draw_small_maps, draw_summary, draw_warnings
 from pages.parts.opened import literal
+from pages.parts.runs.jobs import alive_job, start
 
 TOLD = "curate_told"
 CHOSEN = "curate_selection"  # the export's choice: what was saved last
@@ -31,11 +37,37 @@ def draw_lab(pool: Pool) -> None:
         return
     with st.spinner("Choosing …"):
         trials = [lab.attempt(recipe) for recipe in rules.recipes]
-    draw_summary(trials)
+    measured = lab.measured(pool, trials)
+    draw_summary(trials, measured)
+    _draw_measure(pool, lab, rules, measured)
     draw_warnings(trials)
     _draw_save(pool, rules, trials)
     draw_small_maps(pool, lab, trials)
     draw_details(lab, trials)
+
+
+def _draw_measure(pool: Pool, lab: Lab, rules: Rules, measured: Sequence[Measured | None]) -> None:
+    """Draws the button that trains the heads on what each method chose, as a job."""
+    left = [recipe for recipe, one in zip(rules.recipes, measured, strict=True) if one is None]
+    if not lab.encoded:
+        return
+    known = next((one for one in measured if one is not None), None)
+    button, words = st.columns([1, 3], vertical_alignment="center")
+    if button.button(
+        "Measure accuracy",
+        key="curate_measure",
+        icon=":material/speed:",
+        width="stretch",
+        disabled=not left or alive_job(pool.path) is not None,
+    ):
+        asked = {"pool": str(pool.path), "recipes": [asdict(recipe) for recipe in left]}
+        if start(pool.path, [PlannedStep("measure", asked)]):
+            st.rerun()
+    base = ""
+    if known is not None:
+        score = known.base_recall if known.base is None else known.base
+        base = f" The heads as they came reach {score:.1%}."
+    words.text(f"Trains the heads on each method's pairs and judges them on '{lab.origin.target}'.{base}")
 
 
 def _draw_save(pool: Pool, rules: Rules, trials: list[Trial]) -> None:

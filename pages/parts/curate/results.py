@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from chips_core.curate.measured import Measured
 from chips_core.store import Pool
 from chips_core.views.curate import Lab, Trial, overlap
 from chips_core.views.map import SPACES, load_layout, maps_of
@@ -15,10 +16,16 @@ from pages.parts.pool_map.channels import layout_places
 MOST_LINES = 300
 
 
-def draw_summary(trials: Sequence[Trial]) -> None:
+def draw_summary(trials: Sequence[Trial], measured: Sequence[Measured | None]) -> None:
     """Draws one line a method, the numbers that decide beside each other."""
     head = ["Method", "Pairs", "Held suspect", "Classes", "Rare kept", "Kept out", "Dropped"]
-    lines = [Line(trial.title, [Cell(text) for text in _figures(trial)], ink=at) for at, trial in enumerate(trials)]
+    known = [one for one in measured if one is not None]
+    if known:
+        head += ["Accuracy", "Change (95 %)"] if known[0].accuracy is not None else ["Recall at 1"]
+    lines = [
+        Line(trial.title, [Cell(text) for text in (*_figures(trial), *_measured(one, known))], ink=at)
+        for at, (trial, one) in enumerate(zip(trials, measured, strict=True))
+    ]
     grid(head, lines, key="curate_summary", label="The methods side by side")
     st.caption(
         "Held suspect: among the queue's first pairs, as many as the audit would drop. Rare kept: of the pairs of the "
@@ -38,6 +45,19 @@ def _figures(trial: Trial) -> list[str]:
         f"{sum(out.values()) - dropped:,}",
         f"{dropped:,}" if dropped else "–",
     ]
+
+
+def _measured(one: Measured | None, known: Sequence[Measured]) -> list[str]:
+    """Returns the cells of what was measured; no cell where nothing was measured at all."""
+    if not known:
+        return []
+    labelled = known[0].accuracy is not None
+    if one is None:
+        return ["–", "–"] if labelled else ["–"]
+    if one.accuracy is None or one.change is None:
+        return [f"{one.recall_at_1:.1%}"]
+    ends = "" if one.low is None or one.high is None else f" ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+    return [f"{one.accuracy:.1%}", f"{100 * one.change:+.1f}{ends}".replace("-", "−")]
 
 
 def draw_warnings(trials: Sequence[Trial]) -> None:
