@@ -94,10 +94,10 @@ def check_target(to: Path, *, pool: Pool, force: bool) -> Path:
     parent = next(path for path in real.parents if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise NotWritable("The target's folder cannot be written to.", fix="name a folder that you may write to.")
-    if target.exists() and not (force and _is_export(target)):
+    if target.exists() and not (force and is_export(target)):
         empty = target.is_dir() and not any(target.iterdir())
         if not empty:
-            fix = "name a new folder" + (", or replace it with --force." if _is_export(target) else ".")
+            fix = "name a new folder" + (", or replace it with --force." if is_export(target) else ".")
             raise InputError("There is something at the target already.", fix=fix)
     return real
 
@@ -184,7 +184,8 @@ def _put_in_place(made: Path, target: Path) -> None:
     atomic.remove(aside)
 
 
-def _is_export(folder: Path) -> bool:
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds an export, by its manifest."""
     path = folder / MANIFEST
     if not path.is_file() or path.is_symlink():
         return False
@@ -202,7 +203,7 @@ def _sweep(target: Path) -> None:
     ours = re.compile(re.escape(f"{atomic.TEMPORARY}{target.name}") + "([-~])[0-9a-f]{8}")
     left = [(path, match[1]) for path in sorted(target.parent.iterdir()) if (match := ours.fullmatch(path.name))]
     for path, mark in left:
-        if mark == "~" and not target.exists() and _is_export(path):
+        if mark == "~" and not target.exists() and is_export(path):
             atomic.move(path, target)
         else:
             atomic.remove(path)

@@ -204,22 +204,25 @@ def _with_bytes(
 def _write_shards(
     folder: Path, lines: Iterator[dict[str, Any]], *, pictures: _Pictures, size: int, written: Written
 ) -> None:
-    """Writes tar shards: for each pair its image, its caption as .txt, the rest as .json."""
+    """Writes tar shards: for each pair its image, its caption as .txt, the rest as .json; sizes.json is open_clip's."""
     atomic.make_folder(folder / SHARDS)
+    sizes: dict[str, int] = {}
     for number in count():
         first = next(lines, None)
         if first is None and number:
-            return
+            break
         some = chain([first] if first is not None else [], lines)
-        with atomic.replacing(folder / SHARDS / f"{number:06d}.tar") as handle:
-            _fill_shard(handle, some, pictures=pictures, size=size, written=written)
+        name = f"{number:06d}.tar"
+        with atomic.replacing(folder / SHARDS / name) as handle:
+            sizes[name] = _fill_shard(handle, some, pictures=pictures, size=size, written=written)
             handle.write(bytes(2 * tarfile.BLOCKSIZE))  # how a tar file ends
+    atomic.write_json(folder / SHARDS / "sizes.json", sizes)
 
 
 def _fill_shard(
     handle: BinaryIO, lines: Iterator[dict[str, Any]], *, pictures: _Pictures, size: int, written: Written
-) -> None:
-    """Adds up to `size` pairs."""
+) -> int:
+    """Adds up to `size` pairs and returns how many."""
     held = 0
     for line in lines:
         found = pictures.encoded(str(line.pop("image")))
@@ -237,7 +240,8 @@ def _fill_shard(
         written.pairs += 1
         held += 1
         if held == size:
-            return
+            break
+    return held
 
 
 def _csv(lines: Iterator[dict[str, Any]], *, columns: Sequence[str]) -> Iterator[str]:
