@@ -1,12 +1,12 @@
-"""Curate: methods side by side at one budget, what each keeps and loses, saving the best, and taking it out."""
+"""Curate: any methods side by side at one budget, the selections that were saved, and taking one out."""
 
 import streamlit as st
 
 from chips_core.errors import ChipsError
-from chips_core.views.curate import lab_of
-from pages.parts.curate.controls import draw_controls
-from pages.parts.curate.keeping import draw_export, draw_save
-from pages.parts.curate.results import draw_coverage, draw_overlap, draw_trials
+from pages.parts.curate.exports import draw_export
+from pages.parts.curate.kept import draw_kept
+from pages.parts.curate.lab import draw_lab
+from pages.parts.curate.places import EXPORT, KEPT, LAB, place
 from pages.parts.opened import draw_picker, literal, ready_pool
 from pages.parts.runs.jobs import draw_job
 
@@ -16,24 +16,8 @@ name.title("Curate")
 with picker:
     draw_picker()
 draw_job(pool.path)
+DRAW = {LAB: draw_lab, KEPT: draw_kept, EXPORT: draw_export}
 try:
-    with st.spinner("Reading the candidates …"):
-        lab = lab_of(pool)
-    if not lab.count:
-        st.info("Every pair of this pool is of the target or the test set: there is nothing to choose from.")
-        st.stop()
-    if not lab.runs:
-        st.info("This pool has no scores yet, so only methods that need none are here. Score it on the Runs page.")
-    rules = draw_controls(lab)
-    if rules.recipes:
-        with st.spinner("Choosing …"):
-            trials = [lab.attempt(recipe) for recipe in rules.recipes]
-        draw_trials(trials)
-        draw_coverage(lab, trials)
-        draw_overlap(trials)
-        draw_save(pool, rules, trials)
-    else:
-        st.text("Choose a method.")
-    draw_export(pool)
+    DRAW[place()](pool)
 except ChipsError as error:
     st.error(literal(str(error)))

@@ -18,6 +18,7 @@ PAGES = [
     st.Page("misaligned.py", title="Misaligned pairs", icon=":material/rule:", url_path="misaligned"),
     st.Page("mispredictions.py", title="Mispredictions", icon=":material/troubleshoot:", url_path="mispredictions"),
     st.Page("curate.py", title="Curate", icon=":material/checklist:", url_path="curate"),
+    st.Page("compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
     st.Page("runs.py", title="Runs", icon=":material/play_circle:", url_path="runs"),
     st.Page("pair.py", title="Pair", url_path="pair", visibility="hidden"),
 ]

@@ -7,7 +7,7 @@ from chips_core.errors import UsageError
 from chips_core.jobs.steps import run_step
 from chips_core.progress import Progress
 
-FORMATS = ("csv", "jsonl", "parquet", "webdataset", "openclip", "exclude")
+FORMATS = ("csv", "jsonl", "parquet", "webdataset", "openclip", "huggingface", "exclude")
 
 
 def _select_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def _select_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         default="audit_then_select",
-        help="audit_then_select (default), random, clipcov, a scored method, or a mixture NAME:WEIGHT,NAME:WEIGHT",
+        help="audit_then_select (default), random, clipcov, semdedup, a scored method, or NAME:WEIGHT,NAME:WEIGHT",
     )
     parser.add_argument("--budget", default="0.1", help="a share such as 0.1, or a number of pairs (default: 0.1)")
     parser.add_argument("--run", help="whose scores, RUN[,RUN…] (default: the newest and those that fit it)")
@@ -53,7 +53,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--columns", help="COLUMN[,COLUMN…] of the pairs and scores (default: what intake reads)")
     parser.add_argument("--images", choices=("copy", "none"), help="copy re-encoded images, or only name them")
     parser.add_argument("--originals", action="store_true", help="copy the image files as they are, metadata and all")
-    parser.add_argument("--shard-size", type=int, default=1000, help="pairs in a WebDataset shard (default: 1000)")
+    parser.add_argument("--shard-size", type=int, default=1000, help="pairs in a shard (default: 1000)")
     parser.add_argument("--force", action="store_true", help="replace a folder that an earlier export wrote")
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be written")
 

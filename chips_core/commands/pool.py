@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chips_core.commands import Answer, Command
+from chips_core.errors import UsageError
 from chips_core.jobs.steps import run_step
 from chips_core.progress import Progress
 
@@ -66,14 +67,22 @@ def _encode(options: argparse.Namespace, progress: Progress) -> Answer:
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pool", help="the pool")
+    parser.add_argument("pool", help="the pool, or the folder of an export")
     parser.add_argument("--repair", action="store_true", help="drop what is damaged and can be computed again")
 
 
 def _check(options: argparse.Namespace, progress: Progress) -> Answer:
+    from chips_core.curate.export import is_export
+    from chips_core.curate.export_check import check_export
     from chips_core.store.check import check_pool
 
-    report = check_pool(Path(options.pool), repair=options.repair, progress=progress)
+    folder = Path(options.pool)
+    if is_export(folder):
+        if options.repair:
+            raise UsageError("An export cannot be repaired.", fix="export the selection again with --force.")
+        report = check_export(folder)
+    else:
+        report = check_pool(folder, repair=options.repair, progress=progress)
     lines = [f"{f.file}: {f.problem}{' (repaired)' if f.repaired else ''}" for f in report.findings]
     data = {"sound": report.sound, **asdict(report)}
     return Answer(data, "\n".join([*lines, report.in_words()]), exit_code=0 if report.sound else 5)
@@ -94,4 +103,6 @@ INTAKE = Command(
 ENCODE = Command(
     "encode", "Encode every pair with a CLIP.", _encode_arguments, _encode, "chips encode pools/mine --model demo"
 )
-CHECK = Command("check", "Verify every checksum of a pool.", _check_arguments, _check, "chips check pools/mine")
+CHECK = Command(
+    "check", "Verify every checksum of a pool or an export.", _check_arguments, _check, "chips check pools/mine"
+)

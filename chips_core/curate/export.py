@@ -5,6 +5,7 @@ manifest beside the files says what is in them, how it was chosen, and the SHA-2
 """
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chips_core import atomic, fingerprint
-from chips_core.curate.card import data_card
+from chips_core.curate.card import CardFacts, data_card
 from chips_core.curate.export_formats import Format, Written, write_format
 from chips_core.curate.export_plan import ExportPlan
 from chips_core.data import ImageOpener
@@ -23,7 +24,8 @@ from chips_core.store import Pool
 
 MARK = "chips-lens-export"
 MANIFEST, CARD = "manifest.json", "card.html"
-WITH_IMAGES = ("webdataset", "openclip")
+WITH_IMAGES = ("webdataset", "openclip", "huggingface")
+INSIDE = {"webdataset": "in the shards", "huggingface": "in the tables"}
 PACKAGES = ("numpy", "pandas", "pillow", "pyarrow")
 
 
@@ -35,7 +37,7 @@ class ExportSettings:
         form: of the files.
         copy_images: whether images come along; None for what the format needs.
         originals: whether they come as they are, with their metadata.
-        shard_size: pairs in a WebDataset shard.
+        shard_size: pairs in a shard, where the format has shards.
         force: whether an earlier export at that place is replaced.
     """
 
@@ -55,17 +57,19 @@ def export(
     plan: ExportPlan, *, pool: Pool, to: Path, settings: ExportSettings, progress: Progress
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Writes a plan to a folder and returns the manifest and what to know about it."""
-    target = check_target(to, pool=pool, force=settings.force)
     _check_images(plan, settings)
+    target = check_target(to, pool=pool, force=settings.force)
     atomic.make_folder(target.parent)
     _sweep(target)
-    made = target.parent / f"{atomic.TEMPORARY}{target.name}-{secrets.token_hex(4)}"
+    check_target(to, pool=pool, force=settings.force)  # an earlier export may have come back
+    made = _beside(target, mark="-")
     done = False
     try:
         atomic.make_folder(made)
         written = _write(plan, made, pool=pool, settings=settings, progress=progress)
         warnings = (*plan.warnings, *_warnings(written, settings))
-        atomic.write_bytes(made / CARD, data_card(plan, pairs=written.pairs, warnings=warnings).encode())
+        facts = CardFacts(written.pairs, settings.form, warnings, pool.id, pool.fingerprint)
+        atomic.write_bytes(made / CARD, data_card(plan, facts).encode())
         manifest = _manifest(plan, made, pool=pool, settings=settings, written=written, warnings=warnings)
         atomic.write_json(made / MANIFEST, manifest)
         _put_in_place(made, target)
@@ -90,10 +94,10 @@ def check_target(to: Path, *, pool: Pool, force: bool) -> Path:
     parent = next(path for path in real.parents if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise NotWritable("The target's folder cannot be written to.", fix="name a folder that you may write to.")
-    if target.exists() and not (force and _is_export(target)):
+    if target.exists() and not (force and is_export(target)):
         empty = target.is_dir() and not any(target.iterdir())
         if not empty:
-            fix = "name a new folder" + (", or replace it with --force." if _is_export(target) else ".")
+            fix = "name a new folder" + (", or replace it with --force." if is_export(target) else ".")
             raise InputError("There is something at the target already.", fix=fix)
     return real
 
@@ -101,8 +105,8 @@ def check_target(to: Path, *, pool: Pool, force: bool) -> Path:
 def _check_images(plan: ExportPlan, settings: ExportSettings) -> None:
     if settings.originals and not settings.copies:
         raise UsageError("Originals are asked for, but no images.", fix="add --images copy.")
-    if settings.form == "webdataset" and settings.copy_images is False:
-        raise UsageError("WebDataset shards hold the images.", fix="leave --images out, or choose csv.")
+    if settings.form in INSIDE and settings.copy_images is False:
+        raise UsageError("This format holds the images.", fix="leave --images out, or choose csv.")
     inside = plan.table["image"].str.contains("#", regex=False).any() if len(plan.table) else False
     if settings.form == "openclip" and not settings.copies and inside:
         raise UsageError("Some images are inside archives, where open_clip cannot read them.", fix="use --images copy.")
@@ -155,7 +159,7 @@ def _manifest(
         "pairs": written.pairs,
         "left_behind": dict(plan.dropped),
         "columns": list(plan.table.columns),
-        "images": "in the shards" if settings.form == "webdataset" else images,
+        "images": INSIDE.get(settings.form, images),
         "cells": "text like a formula has a ' before it" if settings.form == "csv" else "as in the pool",
         "recipe": plan.record.get("recipe", {}),
         "pool": {"id": pool.id, "fingerprint": pool.fingerprint},
@@ -174,13 +178,14 @@ def _put_in_place(made: Path, target: Path) -> None:
     if not target.exists() or not any(target.iterdir()):
         atomic.move(made, target)
         return
-    aside = target.parent / f"{atomic.TEMPORARY}{target.name}-{secrets.token_hex(4)}"
+    aside = _beside(target, mark="~")
     atomic.move(target, aside)
     atomic.move(made, target)
     atomic.remove(aside)
 
 
-def _is_export(folder: Path) -> bool:
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds an export, by its manifest."""
     path = folder / MANIFEST
     if not path.is_file() or path.is_symlink():
         return False
@@ -188,8 +193,17 @@ def _is_export(folder: Path) -> bool:
     return isinstance(found, dict) and found.get("format") == MARK
 
 
+def _beside(target: Path, *, mark: str) -> Path:
+    """Returns a new temporary name: `-` while an export is made, `~` for an earlier one that makes way."""
+    return target.parent / f"{atomic.TEMPORARY}{target.name}{mark}{secrets.token_hex(4)}"
+
+
 def _sweep(target: Path) -> None:
-    """Removes what killed exports to the same place left, but not what holds the earlier export that was put aside."""
-    for path in target.parent.glob(f"{atomic.TEMPORARY}{target.name}-*"):
-        if path.is_dir() and not (path / MANIFEST).is_file():
+    """Removes what killed exports to the same place left; an earlier export that made way comes back first."""
+    ours = re.compile(re.escape(f"{atomic.TEMPORARY}{target.name}") + "([-~])[0-9a-f]{8}")
+    left = [(path, match[1]) for path in sorted(target.parent.iterdir()) if (match := ours.fullmatch(path.name))]
+    for path, mark in left:
+        if mark == "~" and not target.exists() and is_export(path):
+            atomic.move(path, target)
+        else:
             atomic.remove(path)

@@ -12,7 +12,7 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -21,13 +21,14 @@ import pyarrow as pa
 from PIL import Image
 
 from chips_core import atomic
+from chips_core.curate.export_huggingface import kinds_of, write_hub_layout
 from chips_core.curate.export_plan import ExportPlan
 from chips_core.data import ImageOpener
 from chips_core.errors import InputError, UnreadableInput
 from chips_core.progress import Progress
 from chips_core.store.tables import write_parquet
 
-Format = Literal["csv", "jsonl", "parquet", "webdataset", "openclip", "exclude"]
+Format = Literal["csv", "jsonl", "parquet", "webdataset", "openclip", "huggingface", "exclude"]
 LINES_AT_ONCE = 4096
 SHARDS = "shards"  # a folder of their own, so that whoever reads them meets nothing else
 FORMULA = tuple("=+-@\t\r＝＋－＠")  # what a spreadsheet takes for the beginning of a formula
@@ -75,6 +76,10 @@ def write_format(
     if form == "webdataset":
         _write_shards(folder, lines, pictures=pictures, size=shard_size, written=written)
         return written
+    if form == "huggingface":
+        with_bytes = _with_bytes(lines, pictures=pictures, written=written)
+        write_hub_layout(folder, with_bytes, kinds=kinds_of(plan.table), size=shard_size)
+        return written
     kept = _with_images(folder, lines, pictures=pictures, written=written) if copy_images else _counted(lines, written)
     if form == "csv":
         _write_text(folder / "pairs.csv", _csv(kept, columns=list(plan.table.columns)))
@@ -83,7 +88,8 @@ def write_format(
     elif form == "jsonl":
         _write_text(folder / "pairs.jsonl", (json.dumps(line, allow_nan=False) + "\n" for line in kept))
     else:
-        _write_parquet(folder / "pairs.parquet", list(kept), columns=plan.table)
+        schema = pa.schema([pa.field(name, kind) for name, kind in kinds_of(plan.table).items()])
+        write_parquet(folder / "pairs.parquet", schema=schema, batches=_batches(kept, schema=schema))
     return written
 
 
@@ -142,10 +148,24 @@ def _lines_of(table: pd.DataFrame, *, written: Written, form: Format, progress: 
             line = {
                 n: None if isinstance(v, float) and math.isnan(v) else v for n, v in zip(names, values, strict=True)
             }
+            _refuse_half_characters(line)
             if form == "openclip" and str(line["caption"]) in READ_AS_MISSING:
                 written.refused_captions += 1
                 continue
             yield line
+
+
+def _refuse_half_characters(line: Mapping[str, Any]) -> None:
+    """Refuses text that no file can hold: half of a character that needs two (a lone surrogate)."""
+    for name, value in line.items():
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"Pair '{ascii(line['pair_id'])[1:-1][:60]}' has half a character in its {name}.",
+                    fix="correct it in the source and bring it in again, or judge the pair wrong, which keeps it out.",
+                ) from error
 
 
 def _counted(lines: Iterator[dict[str, Any]], written: Written) -> Iterator[dict[str, Any]]:
@@ -170,25 +190,39 @@ def _with_images(
         yield {**line, "image": name}
 
 
+def _with_bytes(
+    lines: Iterator[dict[str, Any]], *, pictures: _Pictures, written: Written
+) -> Iterator[tuple[dict[str, Any], bytes, str]]:
+    """Yields the pairs whose image can be read, with its bytes and the name that it would have as a file."""
+    for line in lines:
+        found = pictures.encoded(str(line["image"]))
+        if found is not None:
+            yield line, found[0], f"{written.pairs:08d}.{found[1]}"
+            written.pairs += 1
+
+
 def _write_shards(
     folder: Path, lines: Iterator[dict[str, Any]], *, pictures: _Pictures, size: int, written: Written
 ) -> None:
-    """Writes tar shards: for each pair its image, its caption as .txt, the rest as .json."""
+    """Writes tar shards: for each pair its image, its caption as .txt, the rest as .json; sizes.json is open_clip's."""
     atomic.make_folder(folder / SHARDS)
+    sizes: dict[str, int] = {}
     for number in count():
         first = next(lines, None)
         if first is None and number:
-            return
+            break
         some = chain([first] if first is not None else [], lines)
-        with atomic.replacing(folder / SHARDS / f"{number:06d}.tar") as handle:
-            _fill_shard(handle, some, pictures=pictures, size=size, written=written)
+        name = f"{number:06d}.tar"
+        with atomic.replacing(folder / SHARDS / name) as handle:
+            sizes[name] = _fill_shard(handle, some, pictures=pictures, size=size, written=written)
             handle.write(bytes(2 * tarfile.BLOCKSIZE))  # how a tar file ends
+    atomic.write_json(folder / SHARDS / "sizes.json", sizes)
 
 
 def _fill_shard(
     handle: BinaryIO, lines: Iterator[dict[str, Any]], *, pictures: _Pictures, size: int, written: Written
-) -> None:
-    """Adds up to `size` pairs."""
+) -> int:
+    """Adds up to `size` pairs and returns how many."""
     held = 0
     for line in lines:
         found = pictures.encoded(str(line.pop("image")))
@@ -206,7 +240,8 @@ def _fill_shard(
         written.pairs += 1
         held += 1
         if held == size:
-            return
+            break
+    return held
 
 
 def _csv(lines: Iterator[dict[str, Any]], *, columns: Sequence[str]) -> Iterator[str]:
@@ -241,10 +276,6 @@ def _write_text(path: Path, lines: Iterator[str]) -> None:
             handle.write(line.encode("utf-8"))
 
 
-def _write_parquet(path: Path, lines: Sequence[Mapping[str, Any]], *, columns: pd.DataFrame) -> None:
-    kinds = {
-        name: pa.string() if kind.kind not in "if" else (pa.int64() if kind.kind == "i" else pa.float64())
-        for name, kind in columns.dtypes.items()
-    }
-    schema = pa.schema([pa.field(str(name), kind) for name, kind in kinds.items()])
-    write_parquet(path, schema=schema, batches=[pa.RecordBatch.from_pylist(list(lines), schema=schema)])
+def _batches(lines: Iterator[dict[str, Any]], *, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while some := list(islice(lines, LINES_AT_ONCE)):
+        yield pa.RecordBatch.from_pylist(some, schema=schema)

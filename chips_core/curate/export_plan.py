@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from chips_core.curate.candidates import Mask, Rows
+from chips_core.curate.candidates import Candidates, HigherIs, Mask, Rows
+from chips_core.curate.distribution import Distribution, distribution
 from chips_core.curate.from_pool import candidates_of
+from chips_core.curate.licences import Licence, licences_of
+from chips_core.curate.suspects import suspects
 from chips_core.errors import InputError, UsageError
 from chips_core.outcomes import Outcome
 from chips_core.store import Pool, Review
@@ -22,7 +25,9 @@ DEFAULT_COLUMNS = (
 )
 ALLOWED = (*DEFAULT_COLUMNS, "group", "width", "height")  # group, the patient, only when it is asked for
 NEEDED = ("pair_id", "image", "caption")
-COUNTED = ("label", "modality", "source")
+COUNTED = ("label", "modality", "body_part", "source")
+LEADING = ("queue", "delta_loss_if_removed", "utility", "clipscore", "negcliploss", "learnability")
+MOST_SCORES = 6
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,15 @@ class Coverage:
     counts: tuple[tuple[str, int, int], ...]
 
 
+@dataclass(frozen=True)
+class ScoreChange:
+    """How a score lies before and after: the column, what a high value says, and the distribution."""
+
+    column: str
+    higher_is: HigherIs
+    shape: Distribution
+
+
 @dataclass(frozen=True, eq=False)
 class ExportPlan:
     """What would be written.
@@ -41,6 +55,9 @@ class ExportPlan:
         selection: its name.
         table: one line a pair in the order of the selection: the columns asked for, with `image` as the locator.
         coverage: before (all kept pairs) and after, by column.
+        scores: the leading scores before (all candidates) and after.
+        suspect: the share of suspect pairs among the candidates and in the selection; None without a queue.
+        licences: what the source says of its licence.
         left_behind: ids of the kept pairs that are not in it.
         dropped: how many pairs each reason leaves behind.
         record: how the selection was made, as far as it is known.
@@ -51,6 +68,9 @@ class ExportPlan:
     selection: str
     table: pd.DataFrame = field(repr=False)
     coverage: tuple[Coverage, ...]
+    scores: tuple[ScoreChange, ...]
+    suspect: tuple[float, float] | None
+    licences: tuple[Licence, ...]
     left_behind: tuple[str, ...] = field(repr=False)
     dropped: Mapping[str, int]
     record: Mapping[str, Any]
@@ -81,19 +101,36 @@ def export_plan(pool: Pool, *, selection: str, columns: Sequence[str] = ()) -> E
         warnings.append(f"{len(rows) - len(kept):,} pairs of the selection were judged wrong since and stay out.")
     if (found < 0).any():
         warnings.append(f"{int((found < 0).sum()):,} pairs of the selection are not in this pool any more.")
+    warnings += _leaks(table, kept)
     if not len(kept):
         warnings.append("Nothing is selected: the export holds no pair.")
-    lines, runs = _lines(pool, pairs, rows=kept, columns=columns, target=origin.target)
+    lines, runs = _lines(pool, pairs, rows=kept, columns=columns)
     return ExportPlan(
         selection=selection,
         table=lines,
         coverage=tuple(_coverage(pairs[name].to_numpy(object), chosen, column=name) for name in COUNTED),
+        scores=_scores(table, chosen),
+        suspect=_suspect(table, chosen),
+        licences=licences_of(pool.source_root),
         left_behind=tuple(str(pair_id) for pair_id in pairs["pair_id"][~chosen]),
         dropped=_dropped(pool, record, readable=table.readable, wrong=wrong, chosen=chosen),
         record=record,
-        runs=runs,
+        runs={**origin.runs, **runs},
         warnings=tuple(warnings),
     )
+
+
+def _leaks(table: Candidates, kept: Rows) -> list[str]:
+    """Returns what to know of a selection that somebody made by hand: a recipe never chooses such pairs."""
+    found = []
+    outside = int(np.count_nonzero(~table.readable[kept]))
+    if outside:
+        found.append(f"{outside:,} pairs are of the target or test set, or not encoded: do not train on those.")
+    for reason, mask in table.barred.items():
+        count = int(np.count_nonzero(mask[kept] & table.readable[kept]))
+        if count:
+            found.append(f"{count:,} pairs: {reason}.")
+    return found
 
 
 def _chosen(pool: Pool, name: str, *, pairs: pd.DataFrame) -> tuple[list[str], Mapping[str, Any]]:
@@ -108,21 +145,37 @@ def _chosen(pool: Pool, name: str, *, pairs: pd.DataFrame) -> tuple[list[str], M
             if name in saved:
                 ids = review.selection_pairs(name)
                 recipe = saved[name].recipe
-                made = computed.get(name)
-                whole = made is not None and recipe.get("fingerprint") == made.fingerprint
-                return ids, made.record if whole and made else {"recipe": recipe}
-    if name in computed:
+                made = next((a for a in computed.values() if a.fingerprint == recipe.get("fingerprint")), None)
+                return ids, made.record if made else {"recipe": recipe}
+    if name in computed and not (pool.path / REVIEW).is_file():
         ids = [str(pair_id) for pair_id in pool.table(SELECTIONS, name, ["pair_id"])["pair_id"]]
         return ids, computed[name].record
-    there = ", ".join(sorted({*computed, *saved})) or "none"
+    there = ", ".join(sorted(saved or computed)) or "none"
     raise InputError("There is no selection of that name.", fix=f"the selections are: {there}; or 'all'.")
 
 
+def _scores(table: Candidates, chosen: Mask) -> tuple[ScoreChange, ...]:
+    rank = {name: at for at, name in enumerate(LEADING)}
+    names = sorted((name for name in table.columns if name in rank), key=lambda name: rank[name])
+    names += [name for name, found in table.columns.items() if name not in rank and found.higher_is != "neutral"]
+    return tuple(
+        ScoreChange(name, found.higher_is, distribution(found.values, among=table.readable, sets=[chosen]))
+        for name in names[:MOST_SCORES]
+        if (found := table.columns[name]) and np.isfinite(found.values).any()
+    )
+
+
+def _suspect(table: Candidates, chosen: Mask) -> tuple[float, float] | None:
+    found = suspects(table)
+    if found is None or not table.readable.any():
+        return None
+    return float(found[table.readable].mean()), float(found[chosen].mean()) if chosen.any() else 0.0
+
+
 def _lines(
-    pool: Pool, pairs: pd.DataFrame, *, rows: Rows, columns: Sequence[str], target: str
+    pool: Pool, pairs: pd.DataFrame, *, rows: Rows, columns: Sequence[str]
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Returns the columns that are asked for, and the runs that scores come from."""
-    del target
     wanted = list(dict.fromkeys([*NEEDED, *(columns or DEFAULT_COLUMNS)]))
     runs: dict[str, str] = {}
     lines = pairs.iloc[rows].reset_index(drop=True)[[name for name in wanted if name in ALLOWED]]

@@ -8,6 +8,7 @@ from chips_core.errors import UsageError
 AUDIT = "audit_then_select"
 RANDOM = "random"
 CLIPCOV = "clipcov"
+SEMDEDUP = "semdedup"
 BY_NAMES = ("label", "source", "modality", "body_part", "group")  # columns that a quota may speak of
 _PART = re.compile(r"([a-z_]+)(?::([0-9]*\.?[0-9]+))?")
 
@@ -25,7 +26,7 @@ class Recipe:
     """Everything that, with the pool and its runs, decides a selection.
 
     Attributes:
-        method: `audit_then_select`, `random`, `clipcov`, a scored method's name, or a mixture of them,
+        method: `audit_then_select`, `random`, `clipcov`, `semdedup`, a scored method's name, or a mixture of them,
             `NAME:WEIGHT,NAME:WEIGHT`.
         budget: a share of the candidates with a point in it (`0.1`, `1.0`), else a number of pairs (`300`).
         seed: of random choices.

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from chips_core.curate.audit import audit
-from chips_core.curate.candidates import Candidates, Rows
+from chips_core.curate.candidates import Candidates, Embeddings, Rows
 from chips_core.curate.clipcov import ClipCovSettings, clipcov
-from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, Quota, Recipe, chosen_count
+from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, SEMDEDUP, Quota, Recipe, chosen_count
+from chips_core.curate.semdedup import duplicate_similarity
 from chips_core.errors import UsageError
 
 
@@ -98,26 +99,34 @@ def _order(table: Candidates, recipe: Recipe, method: str, *, rows: Rows, limit:
         return _Order(audited.rows, len(audited.dropped), audited.notes)
     if method == CLIPCOV:
         return _by_clipcov(table, recipe, rows=rows, limit=limit)
+    if method == SEMDEDUP and SEMDEDUP not in table.scores:
+        found = duplicate_similarity(_embeddings(table).image, rows=rows, seed=recipe.seed)
+        return _Order(rows[np.argsort(found, kind="stable")])
     worth = table.score(method).worth[rows]
     scored = rows[np.isfinite(worth)]
     return _Order(scored[np.argsort(-table.score(method).worth[scored], kind="stable")])
 
 
 def _by_clipcov(table: Candidates, recipe: Recipe, *, rows: Rows, limit: int | None) -> _Order:
-    if table.embeddings is None:
-        raise UsageError("ClipCov needs features.", fix="run: chips encode POOL --model NAME")
+    embeddings = _embeddings(table)
     labels = table.labels()[rows].astype(str)
     notes = () if any(labels) else ("The pairs have no labels: ClipCov takes them as one class.",)
     found = clipcov(
-        table.embeddings.image,
-        table.embeddings.text,
+        embeddings.image,
+        embeddings.text,
         rows=rows,
         classes=labels,
         count=len(rows) if limit is None else min(limit, len(rows)),
-        prompts=table.embeddings.prompts,
+        prompts=embeddings.prompts,
         settings=ClipCovSettings(released=recipe.released),
     )
     return _Order(found, notes=notes)
+
+
+def _embeddings(table: Candidates) -> Embeddings:
+    if table.embeddings is None:
+        raise UsageError("ClipCov and SemDeDup need features.", fix="run: chips encode POOL --model NAME")
+    return table.embeddings
 
 
 def _mixed(orders: list[Rows], *, weights: list[float]) -> Rows:
@@ -216,7 +225,7 @@ def _warnings(table: Candidates, recipe: Recipe, chosen: Rows) -> Iterable[str]:
         yield f"{len(lost):,} classes have no pair in the selection; a quota or a number for each class keeps them."
     for name, _ in recipe.parts():
         column = table.columns.get("delta_loss_if_removed") if name == AUDIT else None
-        if name not in (AUDIT, RANDOM, CLIPCOV):
+        if name not in (AUDIT, RANDOM, CLIPCOV, SEMDEDUP):
             column = table.score(name)
         if column is None or not column.signed:
             continue

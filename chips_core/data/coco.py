@@ -1,6 +1,7 @@
 """COCO caption files as a source: one row per caption, and one for every image that has none."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from chips_core.errors import InputError
 
 LONGEST = 1_000_000_000  # bytes of one annotation file, which has to be read whole
 HEAD = 4_096
+LISTS = re.compile(rb'"(annotations|images)"\s*:\s*\[')
 
 
 class CocoCaptions:
@@ -90,7 +92,7 @@ def captions_file(folder: Path) -> Path | None:
 
 
 def is_coco(path: Path) -> bool:
-    """Says whether a JSON file looks like COCO: its first or last bytes name images and annotations."""
+    """Says whether a JSON file looks like COCO: its first or last bytes begin a list of images or annotations."""
     if not path.is_file():
         return False
     size = path.stat().st_size
@@ -100,7 +102,7 @@ def is_coco(path: Path) -> bool:
         tail = handle.read(HEAD)
     if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return False
-    return any(word in head + tail for word in (b'"annotations"', b'"images"')) and b'"features"' not in head
+    return LISTS.search(head + tail) is not None and b'"features"' not in head
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -10,11 +10,12 @@ import pandas as pd
 from chips_core import fingerprint
 from chips_core.config import settings_from
 from chips_core.curate.from_pool import Origin, candidates_of
-from chips_core.curate.recipe import AUDIT, CLIPCOV, Recipe
+from chips_core.curate.recipe import AUDIT, CLIPCOV, SEMDEDUP, Recipe
 from chips_core.curate.select import Selected, select
 from chips_core.errors import InputError
 from chips_core.progress import Progress
 from chips_core.store import Pool, Review
+from chips_core.store.manifest import Artifact
 
 KIND = "selections"
 LISTED = 12  # shortages named in a message
@@ -56,7 +57,7 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
         released=settings.released,
     )
     progress.start("select", total=1, unit="selections")
-    selected, origin = _made(pool, recipe, runs=settings.runs, target=settings.target)
+    selected, origin = made(pool, recipe, runs=settings.runs, target=settings.target)
     if selected.shortages:
         raise _too_few(selected)
     for words in (*selected.notes, *selected.warnings):
@@ -69,8 +70,9 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     return {"selection": name, **_figures(selected)}
 
 
-def _made(pool: Pool, recipe: Recipe, *, runs: Sequence[str], target: str | None) -> tuple[Selected, Origin]:
-    wants_features = any(name == CLIPCOV for name, _ in recipe.parts())
+def made(pool: Pool, recipe: Recipe, *, runs: Sequence[str], target: str | None) -> tuple[Selected, Origin]:
+    """Returns what a recipe chooses from a pool as it is now, and from what; nothing is stored."""
+    wants_features = any(name in (CLIPCOV, SEMDEDUP) for name, _ in recipe.parts())
     table, origin = candidates_of(pool, runs=runs, target=target, features=wants_features)
     return select(table, recipe), origin
 
@@ -84,6 +86,8 @@ def _store(pool: Pool, selected: Selected, *, name: str, document: Mapping[str, 
         taken = name in {found.name for found in review.selections()}
         if taken and known.get(name) != mark:
             raise InputError("A selection of that name is there already.", fix="choose another name with --out.")
+        if known.get(name, mark) != mark:
+            pool.remove(KIND, name)  # of a selection that was deleted or renamed since
         pool.write_table(KIND, name, table, record=record, fingerprint=mark)
         if not taken:
             recipe = {"by": document["recipe"]["method"], "recipe": document["recipe"], "fingerprint": mark}
@@ -92,17 +96,13 @@ def _store(pool: Pool, selected: Selected, *, name: str, document: Mapping[str, 
 
 def _replay(pool: Pool, name: str, *, progress: Progress) -> Mapping[str, Any]:
     """Follows a stored recipe again and says whether the same pairs come out, and what changed where they do not."""
-    there = {artifact.name: artifact for artifact in pool.tables(KIND)}
-    if name not in there:
-        raise InputError(
-            f"There is no computed selection '{name[:60]}'.", fix=f"there are: {', '.join(there) or 'none'}."
-        )
-    record = there[name].record
+    artifact = _artifact(pool, name)
+    record = artifact.record
     recipe = settings_from(Recipe, record["recipe"], where=f"selection {name}")
     before = settings_from(Origin, record["origin"], where=f"selection {name}")
     left = [artifact.name for artifact in pool.tables("scores") if artifact.name in before.runs]
-    selected, origin = _made(pool, recipe, runs=left, target=before.target)
-    stored = [str(pair_id) for pair_id in pool.table(KIND, name, ["pair_id"])["pair_id"]]
+    selected, origin = made(pool, recipe, runs=left, target=before.target)
+    stored = [str(pair_id) for pair_id in pool.table(KIND, artifact.name, ["pair_id"])["pair_id"]]
     changed = before.differences(origin)
     gone, new = set(stored) - set(selected.ids), set(selected.ids) - set(stored)
     same = stored == list(selected.ids)
@@ -116,6 +116,20 @@ def _replay(pool: Pool, name: str, *, progress: Progress) -> Mapping[str, Any]:
         "new": sorted(new),
         **_figures(selected),
     }
+
+
+def _artifact(pool: Pool, name: str) -> Artifact:
+    """Returns what was computed for a selection, which may have been renamed since."""
+    computed = {artifact.fingerprint: artifact for artifact in pool.tables(KIND)}
+    with Review.open(pool.path) as review:
+        marks = {found.name: found.recipe.get("fingerprint") for found in review.selections()}
+    found = computed.get(str(marks[name])) if name in marks else None
+    if found is None and name not in marks:
+        found = next((artifact for artifact in computed.values() if artifact.name == name), None)
+    if found is None:
+        there = ", ".join(name for name, mark in marks.items() if mark in computed)
+        raise InputError(f"There is no computed selection '{name[:60]}'.", fix=f"there are: {there or 'none'}.")
+    return found
 
 
 def _figures(selected: Selected) -> dict[str, Any]:

@@ -1,32 +1,52 @@
-"""What the Curate page shows: methods side by side at one budget, what each keeps and loses, and where exports go."""
+"""What the Subset lab shows: any methods side by side at one budget, and what each keeps, loses and costs."""
 
-import re
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from chips_core.curate.audit import estimated_share
-from chips_core.curate.candidates import Candidates
-from chips_core.curate.export_plan import ExportPlan, export_plan
+from chips_core.config import settings_from
+from chips_core.curate.candidates import Candidates, Embeddings
+from chips_core.curate.distribution import Distribution, distribution
 from chips_core.curate.from_pool import candidates_of
-from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, Recipe
+from chips_core.curate.measured import KIND as MEASURED
+from chips_core.curate.measured import Measured, measured_name
+from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, SEMDEDUP, Recipe
 from chips_core.curate.select import Selected, select
-from chips_core.errors import ChipsError, InputError
+from chips_core.curate.suspects import suspects
+from chips_core.errors import ChipsError
 from chips_core.store import Pool, Review
 from chips_core.store.review_database import FILE as REVIEW
-from chips_core.views.pools import roots
+from chips_core.views.runs import title_of
 
-CLIPCOV_LIMIT = 50_000  # pairs up to which ClipCov answers while one waits
-EXPORTS = "exports"  # the folder of the exports, in a root
-COLUMNS = {"label": "Class", "modality": "Modality", "source": "Source"}
-TITLES = {AUDIT: "Audit, then select", RANDOM: "Random", CLIPCOV: "ClipCov"}
-MOST_METHODS = 3
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,59}")
+FEATURES_LIMIT = 50_000  # pairs up to which ClipCov and SemDeDup answer while one waits
+COLUMNS = {"label": "Class", "modality": "Modality", "source": "Source", "body_part": "Body part", "group": "Patient"}
+TITLES = {
+    AUDIT: "Audit, then select",
+    RANDOM: "Random",
+    CLIPCOV: "ClipCov",
+    SEMDEDUP: "SemDeDup",
+    "queue": "Least suspect",
+    "clipscore": "CLIPScore",
+    "negcliploss": "negCLIPLoss",
+    "normsim": "NormSim",
+    "chips_audit": "CHIPS, audit mode",
+    "chips_paper": "CHIPS, paper mode",
+    "ecif_audit": "ECIF, audit mode",
+    "ecif_paper": "ECIF, paper mode",
+    "trak": "TRAK",
+    "tracin": "TracIn",
+    "knn_shapley": "kNN-Shapley",
+}
+LEADING = ("queue", "delta_loss_if_removed", "utility", "clipscore", "negcliploss", "learnability", "relevance")
+MOST_SHAPES = 6
+RARE = 5  # classes looked at as the rare ones
+KEPT_TRIALS = 32
 
 
 @dataclass(frozen=True)
@@ -40,12 +60,28 @@ class Offer:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What a method chooses; `flagged` is the share of it that the queue holds suspect, None without a queue."""
+    """What a recipe chooses.
 
-    method: str
+    Attributes:
+        recipe: that was followed.
+        title: of its method.
+        selected: the pairs, and what was said about them.
+        flagged: the share of them that the queue holds suspect; None without a queue.
+        classes: how many classes are in it, and how many there are; (0, 0) without labels.
+        rare: the share that is kept of the rarest classes' pairs; None without labels.
+    """
+
+    recipe: Recipe
     title: str
     selected: Selected = field(repr=False)
     flagged: float | None
+    classes: tuple[int, int]
+    rare: float | None
+
+    @property
+    def method(self) -> str:
+        """The method, or the mixture."""
+        return self.recipe.method
 
     @property
     def pairs(self) -> int:
@@ -53,131 +89,155 @@ class Trial:
         return len(self.selected.rows)
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """How much of one value of a column each trial keeps: pairs before, then the pairs kept by each."""
+
+    value: str
+    before: int
+    kept: tuple[int, ...]
+
+    @property
+    def lost_by(self) -> tuple[int, ...]:
+        """The numbers of the trials that keep none of it."""
+        return tuple(at for at, count in enumerate(self.kept) if not count)
+
+
 class Lab:
-    """The candidates of a pool, read once, and what methods make of them."""
+    """The candidates of a pool, read once, and what recipes make of them; safe for several sessions."""
 
     def __init__(self, pool: Pool) -> None:
-        self.table, _ = candidates_of(pool)
+        self.table, self.origin = candidates_of(pool)
         self.count = int(np.count_nonzero(self.table.readable))
         self.eligible = int(np.count_nonzero(self.table.eligible))
         self.runs = bool(pool.tables("scores"))
-        self._encoded = bool(pool.feature_sets())
+        self.confirmed = 0 if self.table.confirmed is None else int(np.count_nonzero(self.table.confirmed))
+        self.encoded = bool(pool.feature_sets())
         self._folder = pool.path
-        self._suspect = _suspect(self.table)
+        self._suspect = suspects(self.table)
+        self._rare = _rarest(self.table)
+        self._tried: OrderedDict[Recipe, Trial] = OrderedDict()
+        self._lock = threading.Lock()
 
     def offers(self) -> tuple[Offer, ...]:
         """Returns the methods, the default first, those that need more with what they need."""
         scored = any(name in self.table.scores for name in ("queue", "negcliploss", "clipscore"))
-        clipcov = "" if self._encoded else "needs features"
-        if self.count > CLIPCOV_LIMIT:
-            clipcov = "takes minutes on a pool of this size: chips select --method clipcov"
-        named = [Offer(name, name) for name, score in self.table.scores.items() if score.higher_is != "neutral"]
+        features = "" if self.encoded else "needs features"
+        if self.encoded and self.count > FEATURES_LIMIT:
+            features = "takes minutes on a pool of this size: use chips select"
+        named = [name for name, score in self.table.scores.items() if score.higher_is != "neutral"]
         return (
             Offer(AUDIT, TITLES[AUDIT], "" if scored else "needs scores"),
             Offer(RANDOM, TITLES[RANDOM]),
-            Offer(CLIPCOV, TITLES[CLIPCOV], clipcov),
-            *(offer for offer in named if offer.name != RANDOM),
+            Offer(CLIPCOV, TITLES[CLIPCOV], features),
+            *([] if SEMDEDUP in named else [Offer(SEMDEDUP, TITLES[SEMDEDUP], features)]),
+            *(Offer(name, title_of_method(name)) for name in named if name != RANDOM),
         )
 
+    def columns(self) -> dict[str, str]:
+        """Returns the columns that say something of at least one candidate, with their titles."""
+        return {name: title for name, title in COLUMNS.items() if (self.table.names[name] != "").any()}
+
     def attempt(self, recipe: Recipe) -> Trial:
-        """Returns what a recipe chooses."""
-        table = self.table
-        if recipe.method == CLIPCOV:
-            table = _with_features(self._folder, _version(self._folder), _events(self._folder))
+        """Returns what a recipe chooses; computed once."""
+        with self._lock:
+            if recipe in self._tried:
+                self._tried.move_to_end(recipe)
+                return self._tried[recipe]
+        trial = self._attempt(recipe)
+        with self._lock:
+            self._tried[recipe] = trial
+            while len(self._tried) > KEPT_TRIALS:
+                self._tried.popitem(last=False)
+        return trial
+
+    def coverage(self, trials: Sequence[Trial], column: str) -> tuple[Coverage, ...]:
+        """Returns, for every value among the candidates, its pairs and those that each trial keeps; most first."""
+        values, codes = np.unique(self.table.names[column].astype(str), return_inverse=True)
+        before = np.bincount(codes[self.table.readable], minlength=len(values))
+        kept = [np.bincount(codes[trial.selected.rows], minlength=len(values)) for trial in trials]
+        return tuple(
+            Coverage(str(values[at]) or "not said", int(before[at]), tuple(int(counts[at]) for counts in kept))
+            for at in np.argsort(-before, kind="stable")
+            if before[at]
+        )
+
+    def shapes(self, trials: Sequence[Trial]) -> tuple[tuple[str, str, Distribution], ...]:
+        """Returns (title, what a high value says, distribution) of the leading scores, one set for each trial."""
+        there = self.table.columns
+        rank = {name: at for at, name in enumerate(LEADING)}
+        leading = sorted((name for name in there if name in rank), key=lambda name: rank[name])
+        rest = [name for name, found in there.items() if name not in rank and found.higher_is != "neutral"]
+        sets = [self.mask(trial) for trial in trials]
+        towards = {"suspect": "high = suspect", "valuable": "high = valuable", "neutral": ""}
+        return tuple(
+            (
+                title_of(name),
+                towards[there[name].higher_is],
+                distribution(there[name].values, among=self.table.readable, sets=sets),
+            )
+            for name in [*leading, *rest][:MOST_SHAPES]
+        )
+
+    def measured(self, pool: Pool, trials: Sequence[Trial]) -> tuple[Measured | None, ...]:
+        """Returns what training the heads on each trial gave; None where it was not measured yet."""
+        kept = {artifact.name: artifact.record for artifact in pool.tables(MEASURED)}
+        target, features = self.origin.target, self.origin.features
+        names = [measured_name(one.selected.ids, target=target, features=features, seed=0) for one in trials]
+        return tuple(settings_from(Measured, kept[name], where="a measure") if name in kept else None for name in names)
+
+    def mask(self, trial: Trial) -> NDArray[np.bool_]:
+        """Returns the pairs that a trial chose, (N,)."""
+        chosen = np.zeros(len(self.table), np.bool_)
+        chosen[trial.selected.rows] = True
+        return chosen
+
+    def _attempt(self, recipe: Recipe) -> Trial:
+        table, names = self.table, {name for name, _ in recipe.parts()}
+        if names & {CLIPCOV, SEMDEDUP} - set(table.scores):
+            table = replace(
+                table, embeddings=_embeddings(self._folder, version_of(self._folder), events_of(self._folder))
+            )
         selected = select(table, recipe)
+        rows = selected.rows
         flagged = None
         if self._suspect is not None:
-            flagged = float(self._suspect[selected.rows].mean()) if len(selected.rows) else 0.0
-        return Trial(recipe.method, TITLES.get(recipe.method, recipe.method), selected, flagged)
-
-    def coverage(self, trials: Sequence[Trial], column: str) -> pd.DataFrame:
-        """Returns one line a value: its pairs among the candidates, and the share of them that each method keeps."""
-        names = self.table.names[column].astype(str)
-        values, codes = np.unique(names, return_inverse=True)
-        before = np.bincount(codes[self.table.readable], minlength=len(values))
-        lines = pd.DataFrame({COLUMNS[column]: [value or "not said" for value in values], "pairs": before})
-        for trial in trials:
-            after = np.bincount(codes[trial.selected.rows], minlength=len(values))
-            lines[trial.title] = after / np.maximum(before, 1)
-        return lines[before > 0].sort_values(["pairs", COLUMNS[column]], ascending=[False, True], ignore_index=True)
+            flagged = float(self._suspect[rows].mean()) if len(rows) else 0.0
+        labels = self.table.labels().astype(str)
+        there = set(labels[self.table.readable]) - {""}
+        rare = None
+        if self._rare is not None:
+            rare = float(np.count_nonzero(self._rare[rows]) / np.count_nonzero(self._rare))
+        found = (len(set(labels[rows]) & there), len(there))
+        return Trial(recipe, title_of_method(recipe.method), selected, flagged, found, rare)
 
 
 def lab_of(pool: Pool) -> Lab:
     """Returns the lab of a pool; the same one while neither the pool nor its verdicts change."""
-    return _lab(pool.path, _version(pool.path), _events(pool.path))
+    return _lab(pool.path, version_of(pool.path), events_of(pool.path))
 
 
-def overlap(trials: Sequence[Trial]) -> pd.DataFrame:
-    """Returns the share of each method's pairs (line) that another one (column) chooses too."""
-    chosen = [set(trial.selected.ids) for trial in trials]
-    shares = {
-        other.title: [len(mine & theirs) / max(len(mine), 1) for mine in chosen]
-        for other, theirs in zip(trials, chosen, strict=True)
-    }
-    return pd.DataFrame({"of the pairs of": [trial.title for trial in trials], **shares})
+def title_of_method(method: str) -> str:
+    """Returns a method's name for a person; of a mixture for example `Least suspect 2 : Random 1`."""
+    if "," not in method:
+        name = method.partition(":")[0]
+        return TITLES.get(name) or name.replace("_", " ").capitalize()
+    parts = [part.strip().partition(":") for part in method.split(",")]
+    return " : ".join(f"{title_of_method(name)} {float(weight or 1):g}" for name, _, weight in parts)
 
 
-def selections_of(pool: Pool) -> list[str]:
-    """Returns the names of the selections that can be exported, the newest first."""
-    computed = [artifact.name for artifact in pool.tables("selections")]
-    if not (pool.path / REVIEW).is_file():
-        return list(reversed(computed))
-    with Review.open(pool.path) as review:
-        saved = [found.name for found in review.selections()]
-    return list(reversed([*[name for name in computed if name not in saved], *saved]))
+def overlap(trials: Sequence[Trial]) -> NDArray[np.float64]:
+    """Returns the share of each trial's pairs (line) that another one (column) chooses too, (T, T)."""
+    chosen = [set(trial.selected.rows.tolist()) for trial in trials]
+    return np.array([[len(mine & theirs) / max(len(mine), 1) for theirs in chosen] for mine in chosen])
 
 
-def exports_home() -> Path | None:
-    """Returns the folder that exports go to: `exports` in the first of the app's folders; None where there is none."""
-    return next((root / EXPORTS for root in roots() if root.is_dir()), None)
-
-
-def export_target(name: str) -> Path:
-    """Returns the folder of an export of that name, always in the exports' folder; says what is wrong with a name."""
-    home = exports_home()
-    if home is None or not _NAME.fullmatch(name.strip()):
-        raise InputError(
-            "That cannot be the name of an export.", fix="use letters, digits, dots, dashes and underscores."
-        )
-    return home / name.strip()
-
-
-def preview(pool: Pool, selection: str) -> tuple[ExportPlan, pd.DataFrame]:
-    """Returns what an export would hold, and why the other rows stay behind as a table."""
-    plan = export_plan(pool, selection=selection)
-    lines = [("in the export", len(plan.table)), *plan.dropped.items()]
-    return plan, pd.DataFrame([line for line in lines if line[1]], columns=["what", "rows"])
-
-
-def _suspect(table: Candidates) -> NDArray[np.bool_] | None:
-    """Returns which pairs the queue holds suspect, (N,): as many of its first as the audit would drop."""
-    if "queue" not in table.scores:
-        return None
-    rows = np.flatnonzero(table.readable)
-    queue = table.scores["queue"].values
-    rows = rows[np.isfinite(queue[rows])]
-    share, _ = estimated_share(table, rows=rows)
-    flagged = np.zeros(len(table), np.bool_)
-    flagged[rows[np.argsort(-queue[rows], kind="stable")][: round(share * len(rows))]] = True
-    return flagged
-
-
-@lru_cache(maxsize=4)
-def _lab(folder: Path, _version: int, _events: int) -> Lab:
-    return Lab(Pool.open(folder))
-
-
-@lru_cache(maxsize=2)
-def _with_features(folder: Path, _version: int, _events: int) -> Candidates:
-    table, _ = candidates_of(Pool.open(folder), features=True)
-    return replace(table, scores={}, columns={})
-
-
-def _version(folder: Path) -> int:
+def version_of(folder: Path) -> int:
+    """Returns a number that changes when something is added to a pool."""
     return (folder / "pool.json").stat().st_mtime_ns
 
 
-def _events(folder: Path) -> int:
+def events_of(folder: Path) -> int:
     """Returns the number of the last thing that a person did; 0 where nobody did anything, or it cannot be read."""
     if not (folder / REVIEW).is_file():
         return 0
@@ -186,3 +246,26 @@ def _events(folder: Path) -> int:
             return review.last_event_id()
     except ChipsError:
         return 0
+
+
+def _rarest(table: Candidates) -> NDArray[np.bool_] | None:
+    """Returns the pairs of the rarest classes, (N,): a tenth of the classes, at least one and at most RARE."""
+    labels = table.labels().astype(str)
+    values, counts = np.unique(labels[table.readable], return_counts=True)
+    named = values != ""
+    values, counts = values[named], counts[named]
+    if len(values) < 2:
+        return None
+    rarest = values[np.argsort(counts, kind="stable")][: min(RARE, max(1, len(values) // 10))]
+    return np.asarray(np.isin(labels, rarest) & table.readable)
+
+
+@lru_cache(maxsize=4)
+def _lab(folder: Path, _version: int, _events: int) -> Lab:
+    return Lab(Pool.open(folder))
+
+
+@lru_cache(maxsize=2)
+def _embeddings(folder: Path, _version: int, _events: int) -> Embeddings | None:
+    table, _ = candidates_of(Pool.open(folder), features=True)
+    return table.embeddings

@@ -22,6 +22,9 @@ WORDS = {
     "score": "score",
     "duplicates": "look for near duplicates",
     "map": "lay out the map",
+    "select": "choose pairs",
+    "export": "write the export",
+    "measure": "measure the accuracy",
 }
 OF_MODE = {
     "audit": "The heads are first fitted to this pool (a few minutes on two cores): what would happen had the model "

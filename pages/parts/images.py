@@ -42,7 +42,7 @@ def image_route() -> Route:
 
 
 async def _serve(request: Request) -> Response:
-    if not _same_origin(request.headers):
+    if not same_origin(request.headers):
         return Response("Images are for this app's own pages.", status_code=403)
     folder = _pools.get(request.path_params["pool"])
     size = request.query_params.get("size", "192")
@@ -55,6 +55,6 @@ async def _serve(request: Request) -> Response:
     return Response(data, media_type="image/jpeg", headers=HEADERS)
 
 
-def _same_origin(headers: Mapping[str, str]) -> bool:
+def same_origin(headers: Mapping[str, str]) -> bool:
     """Whether the browser says that one of our own pages asks (or, for a person opening the image alone, nobody)."""
     return headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")

@@ -90,6 +90,14 @@ def scored_pool(folder: Path, *, captions: Sequence[str] = CAPTIONS) -> Pool:
     return pool
 
 
+def aimed_pool(folder: Path) -> Pool:
+    """Makes the pool, encoded and scored, with a run that names its target set, as selections need."""
+    pool = scored_pool(folder)
+    record = pool.tables("scores")[0].record | {"target": "val"}
+    pool.write_table("scores", "aimed", pool.table("scores", "run"), record=record, fingerprint="aimed")
+    return Pool.open(pool.path)
+
+
 def _pointing(degrees: Sequence[float]) -> np.ndarray:
     turned = np.deg2rad(np.asarray(degrees, dtype=np.float64))
     return np.stack([np.cos(turned), np.sin(turned)], axis=1)

@@ -1,0 +1,1 @@
+"""The parts of the Compare page: what is compared, and how the difference is shown."""
