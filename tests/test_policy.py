@@ -1,8 +1,10 @@
 """The house rules that a machine can check: layers, banned calls, sizes, the app's settings."""
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -124,7 +126,7 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
             yield ast.unparse(node.func), node
 
 
-def test_calls__nothing_that_runs_code_or_hides_damage() -> None:
+def test_a1_c1__nothing_is_called_that_runs_code_or_hides_damage() -> None:
     words = (
         "LOAD_TRUNCATED_IMAGES",
         "weights_only=False",
@@ -143,7 +145,7 @@ def test_calls__nothing_that_runs_code_or_hides_damage() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_calls__only_atomic_writes_files() -> None:
+def test_m5__only_atomic_writes_files() -> None:
     banned = {
         "write_text",
         "write_bytes",
@@ -182,7 +184,7 @@ def _writes_to_memory(call: ast.Call, name: str) -> bool:
     return name.startswith(("atomic.", "self.", "pool.", "writer.")) or first.split(".")[0] in handles
 
 
-def test_excepts__none_that_swallows_everything() -> None:
+def test_d13__no_except_that_swallows_everything() -> None:
     wrong = []
     for folder in ("chips_core", "pages"):
         for path in sources(folder):
@@ -211,7 +213,7 @@ def test_sizes__functions_and_files() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_pages__dataset_text_never_reaches_markdown() -> None:
+def test_k3__dataset_text_never_reaches_markdown() -> None:
     """Markdown and HTML take constants, or names that are built from our own words and numbers (checked by suffix)."""
     banned = {"markdown", "write", "html", "caption", "latex", "title", "header", "subheader"}
     wrong = []
@@ -244,7 +246,7 @@ def _our_words(node: ast.expr) -> bool:
     return False
 
 
-def test_config__this_machine_only_and_silent() -> None:
+def test_k1__this_machine_only_and_silent() -> None:
     config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
     assert config["server"]["address"] == "127.0.0.1"
     assert config["server"]["enableXsrfProtection"] is True
@@ -265,4 +267,11 @@ def test_requirements__pinned_and_said_once() -> None:
                 assert sep, f"{file}: {line} is not pinned"
                 names.append(name.lower())
     assert len(names) == len(set(names))
-    assert not any(name.startswith("pyarrow==1") for name in names)
+
+
+@pytest.mark.parametrize(("package", "least"), [("pyarrow", (14, 0, 1)), ("torch", (2, 6, 0))])
+def test_b7_c1__versions_that_ran_code_of_their_input_are_ruled_out(package: str, least: tuple[int, ...]) -> None:
+    (pinned,) = re.findall(rf"^{package}==([\d.]+)$", (ROOT / "requirements.txt").read_text(), re.M)
+    assert tuple(map(int, pinned.split("."))) >= least
+    installed = version(package).split("+")[0]
+    assert tuple(map(int, installed.split(".")[:3])) >= least

@@ -19,6 +19,7 @@ import torch
 
 from chips_core import fingerprint
 from chips_core.clip import Encoder, load_encoder
+from chips_core.config import at_least
 from chips_core.data import ImageOpener
 from chips_core.errors import InputError, UnreadableInput
 from chips_core.jobs.captions import CutCaptions, cut_captions
@@ -44,8 +45,8 @@ class Settings:
     images: str | None = None
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    batch: int = 64
-    workers: int = 2
+    batch: int = at_least(1, default=64)
+    workers: int = at_least(1, default=2)
     allow_network: bool = False
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from chips_core import atomic, fingerprint
+from chips_core.config import at_least
 from chips_core.errors import NoTargetSet
 from chips_core.influence.blocks import BlockPlan
 from chips_core.influence.endpoint import Heads
@@ -42,9 +43,9 @@ class Settings:
     methods: tuple[str, ...] | list[str] = DEFAULT
     target: str | None = None
     mode: Literal["audit", "paper"] = "audit"
-    seed: int = 0
-    block: int = 1024
-    reshuffles: int = 4
+    seed: int = at_least(0, default=0)
+    block: int = at_least(2, default=1024)
+    reshuffles: int = at_least(1, default=4)
     features: str | None = None
     name: str | None = None
 

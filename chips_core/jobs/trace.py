@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from chips_core import fingerprint
+from chips_core.config import at_least
 from chips_core.errors import InputError, NoTargetSet
 from chips_core.influence.blocks import BlockPlan
 from chips_core.influence.endpoint import Heads, embed
@@ -40,7 +41,7 @@ class Settings:
     pool: str
     test: str = "test"
     image: str | None = None
-    top: int = 20
+    top: int = at_least(1, default=20)
     mode: Mode = "relative"
     target: str | None = None
     features: str | None = None

@@ -23,7 +23,7 @@ from chips_core.data.seen import FirstSeen, hash_of
 from chips_core.errors import ChipsError, InputError
 from chips_core.outcomes import OutcomeReport
 from chips_core.pairs_schema import PAIRS
-from chips_core.progress import Stopped
+from chips_core.progress import Silent, Stopped
 
 
 class Told:
@@ -296,6 +296,21 @@ def test_b12__twelve_thousand_rows_in_constant_memory_and_time(tmp_path: Path):
         return found
 
     assert peak(examine(source), 9_000) < peak(examine(source), 3_000) + 2e6
+
+
+def test_reasons__why_rows_failed_is_said_and_where_first(tmp_path: Path):
+    lines = "image,caption\n" + "".join(f"{n}.png,a chest\n" for n in range(4)) + "http://x/9.png,a chest\n"
+    (tmp_path / "t.csv").write_text(lines)
+    told: list[str] = []
+
+    class Listening(Silent):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    list(examine(open_source(tmp_path / "t.csv"), progress=Listening()))
+    assert told[0] == "Failed: 4 x missing: no such file (first: t.csv:2)."
+    assert told[1].startswith("Failed: 1 x ")
+    assert told[1].endswith("(first: t.csv:6).")
 
 
 class Deadly(ImageOpener):
