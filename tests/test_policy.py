@@ -211,7 +211,7 @@ def test_sizes__functions_and_files() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_pages__dataset_text_never_reaches_markdown() -> None:
+def test_k3__dataset_text_never_reaches_markdown() -> None:
     """Markdown and HTML take constants, or names that are built from our own words and numbers (checked by suffix)."""
     banned = {"markdown", "write", "html", "caption", "latex", "title", "header", "subheader"}
     wrong = []
@@ -244,7 +244,7 @@ def _our_words(node: ast.expr) -> bool:
     return False
 
 
-def test_config__this_machine_only_and_silent() -> None:
+def test_k1__this_machine_only_and_silent() -> None:
     config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
     assert config["server"]["address"] == "127.0.0.1"
     assert config["server"]["enableXsrfProtection"] is True

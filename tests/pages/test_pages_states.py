@@ -26,7 +26,7 @@ def _own_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("page", page_files())
-def test_page__in_every_state_says_something_and_never_breaks(
+def test_k4__every_page_in_every_state_says_something_and_never_breaks(
     page: str, state: str, pools: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHIPS_POOL", str(pools[state]))
@@ -51,7 +51,7 @@ def test_page__in_every_state_says_something_and_never_breaks(
         ("not encoded", "encode"),
     ],
 )
-def test_overview__says_what_to_do(
+def test_k4__the_overview_says_what_to_do(
     state: str, sentence: str, pools: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHIPS_POOL", str(pools[state]))
@@ -62,7 +62,7 @@ def test_overview__says_what_to_do(
 @pytest.mark.parametrize("junk", ["../../etc/passwd", "<script>alert(1)</script>", "$(touch x)", "x" * 3000, "\u202e"])
 @pytest.mark.parametrize("parameter", ["pool", "pair", "run"])
 @pytest.mark.parametrize("page", ["overview.py", "runs.py", "pair.py"])
-def test_address__junk_is_a_message_not_a_crash(
+def test_k8__junk_in_the_address_is_a_message_not_a_crash(
     page: str, parameter: str, junk: str, pools: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHIPS_POOL", str(pools["scored"]))
