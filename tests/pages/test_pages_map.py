@@ -209,7 +209,7 @@ def test_saved__named_renamed_deleted_and_taken_back(pool, monkeypatch):
 
 
 @pytest.mark.parametrize("junk", ["unsaved-../../etc", "<script>alert(1)</script>", "$a$", "x" * 3000])
-def test_address__junk_is_a_message(pool, monkeypatch, junk):
+def test_k8__junk_in_the_address_is_a_message(pool, monkeypatch, junk):
     at = opened(monkeypatch, pool, selection=junk)
     assert chosen(at) == []
     assert at.error
@@ -326,7 +326,7 @@ def test_damaged_map__is_told_not_thrown(pool, monkeypatch):
     assert "damaged" in said(at)
 
 
-def test_captions__never_reach_markdown(tmp_path, monkeypatch):
+def test_k3__captions_never_reach_markdown(tmp_path, monkeypatch):
     hostile = ("<script>x</script>", "![](http://x)", "$a$", ":red[x]", "[x](javascript:1)", "**b**")
     pool = mapped_pool(tmp_path / "pool", captions=hostile)
     at = opened(monkeypatch, pool.path)

@@ -168,7 +168,7 @@ def test_misaligned__damaged_verdicts_are_said(monkeypatch, pool):
 
 
 @pytest.mark.parametrize("junk", ["nobody", "../../etc/passwd", "<script>alert(1)</script>", "x" * 5000, "\x00"])
-def test_pair__junk_in_the_address_is_a_message(monkeypatch, pool, junk):
+def test_k8__junk_in_the_address_of_a_pair_is_a_message(monkeypatch, pool, junk):
     at = opened(monkeypatch, pool, "pair.py", pair=junk)
     assert not at.exception
     assert "no pair of that id" in said(at)

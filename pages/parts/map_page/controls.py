@@ -10,6 +10,7 @@ from chips_core.jobs.models import model_of_record
 from chips_core.views.map import SPACES, Choice
 from chips_core.views.map_filters import Filters
 from chips_core.views.search import WAYS, Way, find, find_meaning
+from pages.parts.errors import in_words
 from pages.parts.map_page.desk import MATCHING, Desk, recall, remember
 from pages.parts.opened import literal
 
@@ -118,7 +119,7 @@ def _search(desk: Desk, way: Way) -> None:
         else:
             hits = find(desk.pairs, query, way=way)
     except ChipsError as error:
-        remember(desk, "search_problem", f"{error.what} {error.fix[:1].upper()}{error.fix[1:]}")
+        remember(desk, "search_problem", in_words(error))
         return
     remember(desk, "hits", hits)
     remember(desk, "view", MATCHING)

@@ -8,9 +8,9 @@ from chips_core.insight.vectors import Space
 from chips_core.views.map import SPACES, Layout
 from chips_core.views.map_filters import Filters
 from chips_core.views.planning import PlannedStep
+from pages.parts.errors import show_error
 from pages.parts.images import image_url
 from pages.parts.map_page.desk import Desk, remember
-from pages.parts.opened import literal
 from pages.parts.pool_map import Colouring, MapEvent, MapTip, Shown, pool_map, take_event
 from pages.parts.runs.jobs import alive_job, draw_job, start
 
@@ -47,7 +47,7 @@ def draw_map(desk: Desk, layout: Layout) -> None:
         event = take_map_event(desk, layout)
         _draw(desk, layout)
     except ChipsError as error:
-        st.error(literal(f"The map cannot be drawn. {error.what} {error.fix}"))
+        show_error(error, before="The map cannot be drawn.")
         return
     if event is not None and event.kind != "hover":
         st.rerun()

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import streamlit as st
 
-from chips_core.errors import ChipsError
 from chips_core.insight.vectors import Space
 from chips_core.views.map import Choice, MapCard, Rows, ordered, score_table, table_of
 from chips_core.views.search import find_similar
 from pages.parts.cards import Card, cards
+from pages.parts.errors import errors_shown
 from pages.parts.images import image_url
 from pages.parts.map_page.desk import MATCHING, PAIR, SELECTED, Desk, recall, remember
-from pages.parts.opened import literal
 from pages.parts.pair_address import pair_address
 
 PER_PAGE, LINES_PER_PAGE = 24, 100
@@ -25,10 +24,8 @@ AS_GIVEN = ""
 @st.fragment
 def draw_panel(desk: Desk) -> None:
     """Draws the panel; turning its pages leaves the map alone."""
-    try:
+    with errors_shown():
         _draw(desk)
-    except ChipsError as error:
-        st.error(literal(f"{error.what} {error.fix}"))
 
 
 def _draw(desk: Desk) -> None:

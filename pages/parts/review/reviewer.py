@@ -14,7 +14,7 @@ from chips_core.views import queue as queues
 from chips_core.views.queue import Codes
 from chips_core.views.verdicts import BY_KEY, Answer, Choice
 from chips_core.views.walk import Walk, at, backward, onward
-from pages.parts.opened import literal
+from pages.parts.errors import in_words, show_error
 from pages.parts.review.component import draw_feed, message
 from pages.parts.review.desk import Desk, keep, walk_of
 from pages.parts.review.payload import Screen, payload
@@ -31,7 +31,7 @@ def review(desk: Desk, *, below: Callable[[], None] | None = None) -> None:
         walk = walk_of(desk, codes)
         note = "" if walk.row is None else desk.ledger.note_of(str(desk.scored.ids[walk.row]))
     except ChipsError as error:
-        st.error(literal(f"The verdicts cannot be read. {error.what} {error.fix}"))
+        show_error(error, before="The verdicts cannot be read.")
         return
     state = st.session_state
     screen = Screen(walk, codes, note, told=state.get(TOLD), reply=state.get(REPLY, 0))
@@ -49,7 +49,7 @@ def act(desk: Desk) -> None:
     try:
         told = _done(desk, asked)
     except ChipsError as error:
-        told = Answer(False, f"Not saved: {error.what} {error.fix}")
+        told = Answer(False, f"Not saved: {in_words(error)}")
     number = asked.get("n")
     st.session_state[TOLD] = told
     st.session_state[REPLY] = number if isinstance(number, int) else 0

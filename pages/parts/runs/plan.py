@@ -9,6 +9,7 @@ from chips_core.views.catalogue import Catalogue, MethodEntry, catalogue
 from chips_core.views.planning import OF_MODE, Choice, Facts, Mode, Target, is_suggested, offered, why_not
 from chips_core.views.pools import allowed_path
 from chips_core.views.runs import WORDS_OF_SPACE
+from pages.parts.errors import show_error
 from pages.parts.opened import literal
 
 DEMO, CHECKPOINT, DESCRIPTION = "demo", "a checkpoint file …", "a description of one's own (JSON) …"
@@ -22,7 +23,7 @@ def draw_plan(facts: Facts, *, key: str) -> Choice | None:
         try:
             listed = catalogue()
         except ChipsError as error:
-            st.error(literal(str(error)))
+            show_error(error)
             return None
     left, right = st.columns([2, 3], gap="large")
     with left:
@@ -73,7 +74,7 @@ def _typed_path(label: str, *, key: str) -> Path | None:
     try:
         return allowed_path(given)
     except ChipsError as error:
-        st.error(literal(str(error)))
+        show_error(error)
         return None
 
 
