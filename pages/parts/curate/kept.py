@@ -35,7 +35,7 @@ def draw_kept(pool: Pool) -> None:
             for one in found
         ]
         head = ["Selection", "Pairs", "Method", "Rules", "Saved", "By"]
-        grid(head, lines, key="curate_kept", label="The saved selections")
+        grid(head, lines, key="curate_kept", label="The saved selections", words=(1, 2, 3, 4))
         _draw_acts(pool, found)
     if st.button("Take back the last save or deletion", key="curate_undo", icon=":material/undo:"):
         st.session_state[TOLD] = shelf_of(pool).undo(REVIEWER)
@@ -92,4 +92,4 @@ def _draw_replayed(found: Mapping[str, Any]) -> None:
     )
     ids = [(pair, "new") for pair in found["new"]] + [(pair, "gone") for pair in found["gone"]]
     lines = [Line(pair, [Cell(what)]) for pair, what in ids[:MOST_IDS]]
-    grid(["Pair", "Now"], lines, key="curate_replay_ids", label="Pairs that differ")
+    grid(["Pair", "Now"], lines, key="curate_replay_ids", label="Pairs that differ", words=(0,))

@@ -29,7 +29,7 @@ function grid(data) {
   table.setAttribute("aria-label", data.label);
   const top = element("tr", "");
   data.head.forEach((title, at) => {
-    const cell = element("th", at ? "number" : "");
+    const cell = element("th", data.words.includes(at - 1) ? "words" : "");
     cell.scope = "col";
     if (at && inkOf(data, at - 1) !== null) cell.appendChild(swatch(data.inks[at - 1]));
     cell.appendChild(element("span", "", title));
@@ -56,7 +56,11 @@ function gridLine(line, data) {
   if (line.hint) name.appendChild(element("span", "hint", line.hint));
   name.title = line.name;
   row.appendChild(name);
-  line.cells.forEach((found, at) => row.appendChild(gridCell(found, data.look, inkOf(data, at) ?? line.ink)));
+  line.cells.forEach((found, at) => {
+    const cell = gridCell(found, data.look, inkOf(data, at) ?? line.ink);
+    if (data.words.includes(at)) cell.classList.add("words");
+    row.appendChild(cell);
+  });
   return row;
 }
 
