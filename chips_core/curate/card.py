@@ -96,9 +96,10 @@ def _header(plan: ExportPlan, facts: CardFacts) -> str:
         before, after = plan.suspect
         figures.append((f"{before:.1%} → {after:.1%}", "held suspect, before and after"))
     tiles = "".join(f'<div class="figure"><b>{value}</b><span>{words}</span></div>' for value, words in figures)
+    form = FORMS.get(facts.form, facts.form)
     return (
         f'<header><p class="kicker">Data card</p><h1>{escape(plan.selection)}</h1>'
-        f'<p class="lead">{facts.pairs:,} of {total:,} usable pairs, written as {escape(FORMS.get(facts.form, facts.form))}.</p>'
+        f'<p class="lead">{facts.pairs:,} of {total:,} usable pairs, written as {escape(form)}.</p>'
         f'<div class="figures">{tiles}</div></header>'
     )
 

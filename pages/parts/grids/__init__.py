@@ -68,10 +68,8 @@ def grid(
         inks: of the columns of cells, where they have any; their titles then carry it too.
         words: which columns of cells hold words, and so begin at the left.
     """
-    told = [asdict(line) for line in lines]
-    _draw(
-        {"kind": "grid", "label": label, "look": look, "head": list(head), "lines": told, "inks": list(inks)}, key=key
-    )
+    body = {"head": list(head), "lines": [asdict(line) for line in lines], "inks": list(inks), "words": list(words)}
+    _draw({"kind": "grid", "label": label, "look": look, **body}, key=key)
 
 
 def distributions(shown: Sequence[tuple[str, str, Distribution, Sequence[Series]]], *, key: str) -> None:
