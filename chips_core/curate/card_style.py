@@ -23,7 +23,8 @@ p{margin:.4rem 0}.lead{font-size:1.05rem;color:var(--quiet)}.quiet{color:var(--q
 table{border-collapse:collapse;width:100%}
 td,th{text-align:left;padding:.28rem .9rem .28rem 0;vertical-align:middle;border-bottom:1px solid var(--rule)}
 th{font-weight:500;font-size:.8rem;color:var(--quiet)}
-td.n,th.n{text-align:right;white-space:nowrap}td.v{overflow-wrap:anywhere;max-width:18rem}
+td.n,th.n{text-align:right;white-space:nowrap}td.v{overflow-wrap:anywhere;
+max-width:18rem;min-width:11rem}.beside .bar{min-width:5rem}
 tr.lost td{color:var(--warn)}
 svg{display:block}.wide{width:100%;height:auto}
 .swatch{display:inline-block;width:.7rem;height:.7rem;border-radius:2px;margin-right:.5rem}

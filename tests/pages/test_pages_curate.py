@@ -40,7 +40,7 @@ def save(test, name):
 
 def at(test, place):
     """Opens a place of the page."""
-    test.session_state["curate_place_wanted"] = place
+    test.session_state["curate_step_wanted"] = place
     return test.run()
 
 

@@ -1,6 +1,6 @@
 // Tables with bars and tints, distributions laid over each other, small maps. Every text is set as text, never as HTML.
 const SVG = "http://www.w3.org/2000/svg";
-const WIDE = 280, HIGH = 84, INKS = 8;
+const WIDE = 280, HIGH = 84, INKS = 8, MAPS_IN_A_ROW = 4;
 const DRAW = { grid, curves, maps };
 
 export default function (component) {
@@ -124,6 +124,7 @@ function steps(shares, most) {
 
 function maps(data) {
   const box = element("div", "tiles");
+  box.style.gridTemplateColumns = `repeat(${Math.min(data.maps.length, MAPS_IN_A_ROW)}, minmax(0, 360px))`;
   box.append(...data.maps.map(smallMap));
   return box;
 }
