@@ -115,6 +115,8 @@ class Lab:
         self.encoded = bool(pool.feature_sets())
         self._folder = pool.path
         self._suspect = suspects(self.table)
+        values, self._label_codes = np.unique(self.table.labels().astype(str), return_inverse=True)
+        self._named_codes = np.setdiff1d(self._label_codes[self.table.readable], np.flatnonzero(values == ""))
         self._rare = _rarest(self.table)
         self._tried: OrderedDict[Recipe, Trial] = OrderedDict()
         self._lock = threading.Lock()
@@ -203,13 +205,11 @@ class Lab:
         flagged = None
         if self._suspect is not None:
             flagged = float(self._suspect[rows].mean()) if len(rows) else 0.0
-        labels = self.table.labels().astype(str)
-        there = set(labels[self.table.readable]) - {""}
         rare = None
         if self._rare is not None:
             rare = float(np.count_nonzero(self._rare[rows]) / np.count_nonzero(self._rare))
-        found = (len(set(labels[rows]) & there), len(there))
-        return Trial(recipe, title_of_method(recipe.method), selected, flagged, found, rare)
+        classes = len(np.intersect1d(self._label_codes[rows], self._named_codes)), len(self._named_codes)
+        return Trial(recipe, title_of_method(recipe.method), selected, flagged, classes, rare)
 
 
 def lab_of(pool: Pool) -> Lab:

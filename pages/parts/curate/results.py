@@ -83,7 +83,7 @@ def draw_warnings(trials: Sequence[Trial]) -> None:
         lines_of_text = [
             words if len(titles) == len(trials) else f"{', '.join(titles)}: {words}" for words, titles in found.items()
         ]
-        st.warning(literal("\n\n".join(lines_of_text)).replace("\\\n", "\n"))
+        st.warning(literal("\n\n".join(lines_of_text)))
 
 
 def draw_small_maps(pool: Pool, lab: Lab, trials: Sequence[Trial]) -> None:
