@@ -14,8 +14,8 @@ from pages.parts.opened import literal, open_pair
 from pages.parts.pool_map import Category, Colouring, Legend, MapTip, Shown, colour_values, pool_map, take_event
 from pages.parts.pool_map.colours import categorical_palette
 
-KEY, HEIGHT = "compare_map", 460
-PER_PAGE = 12
+KEY, HEIGHT = "compare_map", 600
+PER_PAGE = 9
 LONGEST_TIP = 240
 GREY = 254  # a code beyond the named inks: the pairs in no group
 MOST_LINES = 60
@@ -86,7 +86,8 @@ def _draw_pairs(pool: Pool, pairs: PairColumns, found: Difference, *, within: Ro
     """Draws the pairs that differ, as cards, a page at a time; a click opens a pair."""
     rows = found.differing if within is None else found.differing[np.isin(found.differing, within)]
     where = "" if within is None else " in the region drawn"
-    st.text(f"{len(rows):,} pairs differ{where}, those that differ most first.")
+    order = ", those that move most first" if found.change is not None else ""
+    st.text(f"{len(rows):,} pairs differ{where}{order}.")
     pages = max(1, -(-len(rows) // PER_PAGE))
     page = st.pagination(pages, max_visible_pages=5, key=f"compare_page_{pages}") if pages > 1 else 1
     part = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
