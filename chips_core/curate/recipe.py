@@ -8,6 +8,7 @@ from chips_core.errors import UsageError
 AUDIT = "audit_then_select"
 RANDOM = "random"
 CLIPCOV = "clipcov"
+NEED_FEATURES = (AUDIT, CLIPCOV)  # look at the embeddings
 BY_NAMES = ("label", "source", "modality", "body_part", "group")  # columns that a quota may speak of
 _PART = re.compile(r"([a-z_]+)(?::([0-9]*\.?[0-9]+))?")
 

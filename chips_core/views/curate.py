@@ -14,7 +14,7 @@ from chips_core.curate.audit import estimated_share
 from chips_core.curate.candidates import Candidates
 from chips_core.curate.export_plan import ExportPlan, export_plan
 from chips_core.curate.from_pool import candidates_of
-from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, Recipe
+from chips_core.curate.recipe import AUDIT, CLIPCOV, NEED_FEATURES, RANDOM, Recipe
 from chips_core.curate.select import Selected, select
 from chips_core.errors import ChipsError, InputError
 from chips_core.store import Pool, Review
@@ -82,7 +82,7 @@ class Lab:
     def attempt(self, recipe: Recipe) -> Trial:
         """Returns what a recipe chooses."""
         table = self.table
-        if recipe.method == CLIPCOV:
+        if any(name in NEED_FEATURES for name, _ in recipe.parts()):
             table = _with_features(self._folder, _version(self._folder), _events(self._folder))
         selected = select(table, recipe)
         flagged = None
