@@ -6,55 +6,27 @@ the four figures at the end. The pairs' ids are dealt anew for each seed, so tha
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chips_core.bench.base import (
-    QUICK_RECIPE,
-    RECIPE,
-    Parts,
-    base_encoder,
-    default_cache,
-    image_features,
-    parts_of,
-    text_features,
-)
-from chips_core.bench.dataset import BenchData, read_dataset
 from chips_core.bench.label_peers import label_peers
+from chips_core.bench.noisy_pool import NoisyCase, inputs_of, noisy_case
 from chips_core.errors import UsageError
 from chips_core.progress import Progress, Silent
-from chips_core.verify.noise import Kind, swap_captions
+from chips_core.verify.noise import Kind
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from chips_core.clip.adapter import OpenClipEncoder
     from chips_core.influence.endpoint import Heads
-    from chips_core.influence.fit import FittedHeads
     from chips_core.influence.inputs import ScoringInputs
 
 Scores = dict[str, NDArray[np.float64]]
 FIGURES = ("auroc", "ap", "p_at_10", "p_at_100")
 SOFT = ("chips_audit", "ecif_audit")  # measure influence: at the softened scale
 SLOW = ("ekfac", "logra", "trak", "knn_shapley")  # left out when quick
-
-
-@dataclass(frozen=True)
-class _Case:
-    """What stays the same over the seeds."""
-
-    data: BenchData
-    parts: Parts
-    encoder: "OpenClipEncoder"
-    pool_images: "Tensor"
-    target_images: "Tensor"
-    noise: float
-    kind: Kind
-    quick: bool
 
 
 def run(
@@ -82,7 +54,7 @@ def run(
         raise UsageError(f"{seeds} seeds.", fix="give one or more.")
     told = progress or Silent()
     began = time.perf_counter()
-    case = _case(data, noise=noise, kind=kind, quick=quick, cache=cache or default_cache(), progress=told)
+    case = noisy_case(data, noise=noise, kind=kind, quick=quick, cache=cache, progress=told)
     found: list[dict[str, dict[str, dict[str, float]]]] = []
     for seed in range(seeds):
         told.note(f"seed {seed + 1} of {seeds}")
@@ -136,23 +108,9 @@ def _auroc(score: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float:
     return float((ranks[wrong].sum() - n_wrong * (n_wrong + 1) / 2) / (n_wrong * n_right))
 
 
-def _case(data: Path, *, noise: float, kind: Kind, quick: bool, cache: Path, progress: Progress) -> _Case:
-    read = read_dataset(data, progress=progress)
-    parts = parts_of(read, seed=0)
-    recipe = QUICK_RECIPE if quick else RECIPE
-    encoder = base_encoder(read, parts, cache=cache, recipe=recipe, progress=progress)
-    pool, target = (
-        image_features(encoder, read.images, places=places, progress=progress) for places in (parts.pool, parts.target)
-    )
-    return _Case(read, parts, encoder, pool, target, noise, kind, quick)
-
-
-def _one_seed(case: _Case, *, seed: int) -> dict[str, dict[str, dict[str, float]]]:
+def _one_seed(case: NoisyCase, *, seed: int) -> dict[str, dict[str, dict[str, float]]]:
     """Returns the figures of every method and of every part of the queue."""
-    places = case.parts.pool
-    labels, sources, captions = (case.data.column(name, places=places) for name in ("label", "source", "caption"))
-    noisy = swap_captions(captions, labels=labels, sources=sources, rate=case.noise, kind=case.kind, seed=seed)
-    order = np.random.default_rng(seed + 1_000).permutation(len(places))
+    noisy, order = case.swapped(seed), case.id_order(seed)
     methods, parts = _scores(case, noisy.captions, order=order, seed=seed)
     return {
         "methods": {name: figures(score, wrong=noisy.swapped, order=order) for name, score in methods.items()},
@@ -160,11 +118,13 @@ def _one_seed(case: _Case, *, seed: int) -> dict[str, dict[str, dict[str, float]
     }
 
 
-def _scores(case: _Case, captions: tuple[str, ...], *, order: NDArray[np.int64], seed: int) -> tuple[Scores, Scores]:
+def _scores(
+    case: NoisyCase, captions: tuple[str, ...], *, order: NDArray[np.int64], seed: int
+) -> tuple[Scores, Scores]:
     """Returns every method's suspicion and every part of the queue; knows the captions as they are, not the truth."""
     from chips_core.influence.queue import misalignment_queue, softened
 
-    inputs, fit = _inputs(case, captions, order=order, seed=seed)
+    inputs, fit = inputs_of(case, captions, order=order, seed=seed)
     queue = misalignment_queue(inputs)
     soft = softened(fit.heads, queue.share or fit.settings.soften)
     methods = _registered(inputs, soft=soft, quick=case.quick)
@@ -188,68 +148,6 @@ def _registered(inputs: "ScoringInputs", *, soft: "Heads", quick: bool) -> Score
         columns = compute(some, replace(inputs, fitted=fitted))
         scores |= {entry.name: entry.suspicion(columns[entry.name]).numpy() for entry in some}
     return scores
-
-
-def _inputs(
-    case: _Case, captions: tuple[str, ...], *, order: NDArray[np.int64], seed: int
-) -> tuple["ScoringInputs", "FittedHeads"]:
-    """Returns what the methods may see, and the heads fitted to the pool."""
-    import torch
-
-    from chips_core.influence.blocks import BlockPlan, Features
-    from chips_core.influence.endpoint import Heads
-    from chips_core.influence.fit import fit_heads
-    from chips_core.influence.inputs import ScoringInputs
-
-    target_captions = case.data.column("caption", places=case.parts.target)
-    pool = Features(case.pool_images, text_features(case.encoder, captions), torch.from_numpy(order))
-    target = Features(case.target_images, text_features(case.encoder, target_captions))
-    base = case.encoder.heads
-    heads = Heads.of(base.image, base.text, scale=base.scale)
-    plan = BlockPlan(seed=seed)
-    fit = fit_heads(pool, target, heads=heads, plan=plan)
-    labels, target_labels, prompts = _classes(case)
-    inputs = ScoringInputs(
-        pool=pool,
-        heads=heads,
-        target=target,
-        labels=labels,
-        target_labels=target_labels,
-        captions=_codes(captions),
-        prompts=prompts,
-        fitted=fit.heads,
-        snapshots=fit.snapshots,
-        target_loss="pairs",
-        plan=plan,
-    )
-    return inputs, fit
-
-
-def _classes(case: _Case) -> tuple["Tensor | None", "Tensor | None", "Tensor | None"]:
-    """Returns class codes of pool and target set, and prompts where every class has one; None where there are none."""
-    import torch
-
-    places = (*case.parts.pool, *case.parts.target)
-    named = {row.label: "" for row in (case.data.rows[place] for place in places) if row.label}
-    if len(named) < 2:
-        return None, None, None
-    for row in (case.data.rows[place] for place in places):
-        if row.label and row.class_prompt and not named[row.label]:
-            named[row.label] = row.class_prompt
-    code = {label: number for number, label in enumerate(sorted(named))}
-    pool, target = (
-        torch.tensor([code.get(label, -1) for label in case.data.column("label", places=some)])
-        for some in (case.parts.pool, case.parts.target)
-    )
-    prompts = [named[label] for label in code]
-    return pool, target, text_features(case.encoder, prompts) if all(prompts) else None
-
-
-def _codes(captions: tuple[str, ...]) -> "Tensor":
-    import torch
-
-    known: dict[str, int] = {}
-    return torch.tensor([known.setdefault(caption, len(known)) for caption in captions])
 
 
 def _over_seeds(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:

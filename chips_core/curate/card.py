@@ -15,7 +15,8 @@ from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM
 
 TITLES = {"label": "Classes", "modality": "Modalities", "body_part": "Body parts", "source": "Sources"}
 OWN_WORDS = {
-    AUDIT: "Audit, then select (CHIPS Lens): the most suspect pairs go, then the most valuable come, class by class.",
+    AUDIT: "Audit, then select (CHIPS Lens): the most suspect pairs go; of the rest those come first that stand for "
+    "all, by herding within each source. Welling: Herding Dynamical Weights to Learn. ICML 2009.",
     RANDOM: "Random, seeded.",
     CLIPCOV: "ClipCov. Joshi, Jain, Payani, Mirzasoleiman: Data-Efficient Contrastive Language-Image Pretraining: "
     "Prioritizing Data Quality over Quantity. AISTATS 2024.",
@@ -29,7 +30,7 @@ FORMS = {
     "huggingface": "a Hugging Face dataset",
     "exclude": "a list of the pairs left out",
 }
-BEHIND = {AUDIT: ("queue", "ecif_audit", "chips_audit")}  # whose papers a method rests on
+BEHIND = {AUDIT: ("queue", "ecif_audit")}  # whose papers a method rests on
 RULES = {
     "method": "Method",
     "budget": "Budget",

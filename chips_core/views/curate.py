@@ -16,7 +16,7 @@ from chips_core.curate.distribution import Distribution, distribution
 from chips_core.curate.from_pool import candidates_of
 from chips_core.curate.measured import KIND as MEASURED
 from chips_core.curate.measured import Measured, measured_name
-from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, SEMDEDUP, Recipe
+from chips_core.curate.recipe import AUDIT, CLIPCOV, NEED_FEATURES, RANDOM, SEMDEDUP, Recipe
 from chips_core.curate.select import Selected, select
 from chips_core.curate.suspects import suspects
 from chips_core.errors import ChipsError
@@ -196,10 +196,9 @@ class Lab:
 
     def _attempt(self, recipe: Recipe) -> Trial:
         table, names = self.table, {name for name, _ in recipe.parts()}
-        if names & {CLIPCOV, SEMDEDUP} - set(table.scores):
-            table = replace(
-                table, embeddings=_embeddings(self._folder, version_of(self._folder), events_of(self._folder))
-            )
+        if names & set(NEED_FEATURES) - set(table.scores):
+            embeddings = _embeddings(self._folder, version_of(self._folder), events_of(self._folder))
+            table = replace(table, embeddings=embeddings)
         selected = select(table, recipe)
         rows = selected.rows
         flagged = None
