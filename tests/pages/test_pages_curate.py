@@ -182,6 +182,18 @@ def test_curate__replay_says_the_same_then_what_changed(pool):
     assert "Changed since: the verdicts" in words(test).replace("\\", "")
 
 
+def test_curate__train_starts_a_job_on_the_selection(pool, started):
+    test = at(save(app("curate.py"), "best"), "saved")
+    test.selectbox(key="curate_part").set_value("heads").run()
+    test.button(key="curate_train").click().run()
+    folder, (step,) = started[0]
+    assert folder == pool
+    assert step.step == "pretrain"
+    assert step.settings["selection"] == "best"
+    assert step.settings["to"] == str(pool.parent / "trainings" / "best-heads-5")
+    assert step.settings["evaluate"] == "test"
+
+
 def test_curate__delete_and_take_back(pool):
     test = at(save(app("curate.py"), "best"), "saved")
     test.button(key="curate_delete").click().run()
