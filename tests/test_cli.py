@@ -128,3 +128,33 @@ def test_steps__every_module_is_there() -> None:
         module = step(name)
         assert callable(module.run)
         assert module.Settings is not None
+
+
+def test_compare__selections_reviewers_and_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from chips_core.store import Review
+
+    source, pool, model = (
+        tiny_dataset(tmp_path / "s", count=36),
+        str(tmp_path / "pool"),
+        str(tiny_model(tmp_path / "m")),
+    )
+    assert main(["intake", str(source), pool, "--quiet"]) == 0
+    assert main(["encode", pool, "--model", model, "--precision", "fp32", "--quiet"]) == 0
+    assert main(["score", pool, "--method", "clipscore,negcliploss", "--mode", "paper", "--name", "r", "--quiet"]) == 0
+    for name, method in (("one", "clipscore"), ("other", "random")):
+        assert main(["select", pool, "--method", method, "--budget", "5", "--out", name, "--quiet"]) == 0
+    with Review.open(Path(pool)) as review:
+        for who in ("ann", "ben"):
+            review.add_verdict(pair_id="p0000", verdict="correct", reviewer=who)
+    capsys.readouterr()
+    assert main(["compare", pool, "--selections", "one", "other", "--top", "3", "--json", "--quiet"]) == 0
+    found = strict(capsys.readouterr().out)
+    assert found["differ"] == 10 - 2 * int(found["facts"]["In both"])  # type: ignore[index]
+    assert len(found["pairs"]) == 3  # type: ignore[arg-type]
+    assert main(["compare", pool, "--reviewers", "ann", "ben", "--quiet"]) == 0
+    assert "100.0%" in capsys.readouterr().out
+    assert main(["compare", pool, "--methods", "r", "--json", "--quiet"]) == 0
+    assert strict(capsys.readouterr().out)["methods"] == ["CLIPScore", "negCLIPLoss"]
+    assert main(["compare", pool, "--runs", "r", "nowhere", "--quiet"]) == 3
+    assert main(["compare", pool, "--quiet"]) == 2
+    assert main(["compare", pool, "--selections", "one", "missing", "--quiet"]) == 3

@@ -1,12 +1,13 @@
-"""Audit, then select: first the most suspect pairs go, then the most valuable of the rest come, class by class.
+"""Audit, then select: first the most suspect pairs go, then the most representative of the rest come.
 
 How many are suspect is estimated rather than fixed (methods.md §4.5). Most pairs of a pool are right, so the lower half
 of a suspicion, mirrored at its median, shows how the right ones lie; what stands above the mirror image is the second
 group [decided]. The share that goes is half as large again, for the queue errs, at least 5 % and at most 50 %.
 
-The rest is ranked by max(0, ECIF value) · w_L · w_R, in turn over the classes (methods.md §4, last row); pairs that
-score alike come by least suspicion, then by id. Where a run lacks these columns the order is random, which was as good
-within its spread at 10 % and 30 % in the pilots.
+The rest is taken source by source in proportion to what is left of each, and within a source by herding (herding.py):
+every beginning of the order is a small image of the whole. Ranking the rest by influence on the target set instead was
+measured and left: it gains on the target set and loses wherever the target set is silent (benchmarks/log-select.md).
+Without features the order is random, in the same proportions.
 """
 
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chips_core.curate.candidates import Candidates, Floats, Mask, Rows, ScoreColumn
+from chips_core.curate.candidates import Candidates, Floats, Mask, Rows
+from chips_core.curate.herding import herded, in_proportion
 from chips_core.errors import UsageError
 
 SUSPICIONS = ("peer_loss", "label_contradiction")  # raw, so that their shape tells; the queue itself is made of ranks
-RANKED_BY = ("delta_loss_if_removed", "learnability", "relevance")
+SPREAD_OVER = "source"  # the column whose values keep their shares
 LEAST, MOST, MARGIN = 0.05, 0.5, 1.5
 OF_A_CLASS = 0.5  # no class loses more of its pairs than this to the audit
 HEIGHTS = (1.5, 2.0, 2.5, 3.0, 4.0)  # robust standard deviations above the median at which groups are told apart
@@ -47,10 +49,10 @@ def audit(table: Candidates, *, rows: Rows, drop: float | None, seed: int) -> Au
         table: with the queue, or at least one score that tells suspect pairs.
         rows: eligible rows in the order of their ids.
         drop: share to drop; None to estimate it.
-        seed: of the order where there are no values.
+        seed: of the blocks of the herding, and of the order where there are no features.
     """
-    suspicion, worth, notes = _suspicion(table), _worth(table), []
-    rows = rows[np.isfinite(suspicion[rows] if worth is None else suspicion[rows] + worth[rows])]
+    suspicion, notes = _suspicion(table), []
+    rows = rows[np.isfinite(suspicion[rows])]
     if drop is None:
         drop, words = estimated_share(table, rows=rows)
         notes.append(words)
@@ -58,12 +60,10 @@ def audit(table: Candidates, *, rows: Rows, drop: float | None, seed: int) -> Au
     if dropped.sum() < round(drop * len(rows)):
         notes.append(f"No class loses more than {OF_A_CLASS:.0%} of its pairs to the audit.")
     kept, gone = rows[~dropped], rows[dropped]
-    if worth is None:
-        notes.append("The run holds no ECIF value with learnability and relevance: the rest is taken at random.")
-        order = kept[np.random.default_rng(seed).permutation(len(kept))]
-    else:
-        order = kept[np.lexsort((suspicion[kept], -worth[kept]))]
-    return Audited(in_turn(order, table.labels()), gone[np.argsort(-suspicion[gone], kind="stable")], tuple(notes))
+    if table.embeddings is None:
+        notes.append("The features were not read: the rest is taken at random, each source in proportion.")
+    order = _representative(table, kept, seed=seed)
+    return Audited(order, gone[np.argsort(-suspicion[gone], kind="stable")], tuple(notes))
 
 
 def estimated_share(table: Candidates, *, rows: Rows) -> tuple[float, str]:
@@ -93,18 +93,12 @@ def second_group(suspicion: Floats) -> float:
     return float(np.clip(max(above), 0.0, 0.5))
 
 
-def in_turn(rows: Rows, classes: NDArray[np.object_]) -> Rows:
-    """Returns rows class by class in turn, each class in its order; classes begin in the order of their best pair."""
-    if not len(rows):
-        return rows
-    codes = np.unique(classes[rows].astype(str), return_inverse=True)[1]
-    by_class = np.argsort(codes, kind="stable")
-    starts = np.r_[0, np.flatnonzero(np.diff(codes[by_class])) + 1]
-    turn = np.empty(len(rows), np.int64)
-    sizes = np.diff(np.r_[starts, len(rows)])
-    turn[by_class] = np.arange(len(rows)) - np.repeat(starts, sizes)
-    first = by_class[starts]  # the place of each class's best pair
-    return rows[np.lexsort((first[codes], turn))]
+def _representative(table: Candidates, rows: Rows, *, seed: int) -> Rows:
+    """Returns rows in the order of id, laid out so that every beginning stands for all of them."""
+    groups = table.names.get(SPREAD_OVER, np.full(len(table), "", dtype=object))
+    if table.embeddings is None:
+        return in_proportion(rows[np.random.default_rng(seed).permutation(len(rows))], groups)
+    return herded(table.embeddings.image, table.embeddings.text, rows=rows, groups=groups, seed=seed)
 
 
 def _suspicion(table: Candidates) -> Floats:
@@ -130,12 +124,3 @@ def _most_suspect(suspicion: Floats, *, classes: NDArray[np.object_], count: int
             left[codes[row]] -= 1
             count -= 1
     return dropped
-
-
-def _worth(table: Candidates) -> Floats | None:
-    """Returns max(0, ECIF value) · w_L · w_R, (N,)."""
-    found: list[ScoreColumn] = [table.columns[name] for name in RANKED_BY if name in table.columns]
-    if len(found) < len(RANKED_BY):
-        return None
-    value, learnability, relevance = (column.values for column in found)
-    return np.asarray(np.maximum(value, 0) * learnability * relevance)

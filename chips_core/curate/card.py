@@ -15,12 +15,22 @@ from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM
 
 TITLES = {"label": "Classes", "modality": "Modalities", "body_part": "Body parts", "source": "Sources"}
 OWN_WORDS = {
-    AUDIT: "Audit, then select (CHIPS Lens): the most suspect pairs go, then the most valuable come, class by class.",
+    AUDIT: "Audit, then select (CHIPS Lens): the most suspect pairs go; of the rest those come first that stand for "
+    "all, by herding within each source. Welling: Herding Dynamical Weights to Learn. ICML 2009.",
     RANDOM: "Random, seeded.",
     CLIPCOV: "ClipCov. Joshi, Jain, Payani, Mirzasoleiman: Data-Efficient Contrastive Language-Image Pretraining: "
     "Prioritizing Data Quality over Quantity. AISTATS 2024.",
 }
-BEHIND = {AUDIT: ("queue", "ecif_audit", "chips_audit")}  # whose papers a method rests on
+FORMS = {
+    "csv": "a CSV table",
+    "jsonl": "JSON Lines",
+    "parquet": "a Parquet table",
+    "webdataset": "WebDataset shards",
+    "openclip": "a training table for open_clip",
+    "huggingface": "a Hugging Face dataset",
+    "exclude": "a list of the pairs left out",
+}
+BEHIND = {AUDIT: ("queue", "ecif_audit")}  # whose papers a method rests on
 RULES = {
     "method": "Method",
     "budget": "Budget",
@@ -87,9 +97,10 @@ def _header(plan: ExportPlan, facts: CardFacts) -> str:
         before, after = plan.suspect
         figures.append((f"{before:.1%} → {after:.1%}", "held suspect, before and after"))
     tiles = "".join(f'<div class="figure"><b>{value}</b><span>{words}</span></div>' for value, words in figures)
+    form = FORMS.get(facts.form, facts.form)
     return (
         f'<header><p class="kicker">Data card</p><h1>{escape(plan.selection)}</h1>'
-        f'<p class="lead">{facts.pairs:,} of {total:,} usable pairs, written as {escape(facts.form)}.</p>'
+        f'<p class="lead">{facts.pairs:,} of {total:,} usable pairs, written as {escape(form)}.</p>'
         f'<div class="figures">{tiles}</div></header>'
     )
 
@@ -108,7 +119,8 @@ def _warnings(words: Iterable[str]) -> str:
 def _chosen(plan: ExportPlan) -> str:
     """Returns how the pairs were chosen: the recipe in words, what the method said, and the papers."""
     recipe = _inner(plan.record.get("recipe", {}))
-    rules = [(RULES[name], _value(recipe[name])) for name in RULES if name in recipe and recipe[name] not in ((), [])]
+    asked = {name: value for name, value in recipe.items() if value not in ((), [], 0, False, "")}
+    rules = [(RULES[name], _value(asked[name])) for name in RULES if name in asked]
     rules += [("By hand", _value(recipe["by"]))] if "by" in recipe and "method" not in recipe else []
     told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rules)
     body = f"<dl>{told}</dl>" if told else "<p>By hand, or it was not recorded.</p>"
@@ -151,8 +163,10 @@ def _coverage(plan: ExportPlan) -> str:
     if not told:
         return "<h2>Coverage before and after</h2><p>The source names no class, modality, body part or source.</p>"
     key = '<p class="key"><span><i class="swatch" style="background:var(--base)"></i>before</span>'
-    key += '<span><i class="swatch k0"></i>after</span></p>'
-    return f"<h2>Coverage before and after</h2>{key}" + "".join(coverage(one, title=TITLES[one.column]) for one in told)
+    key += '<span><i class="swatch k0"></i>after</span><span>all usable pairs, target and test set included</span></p>'
+    first, *others = (coverage(one, title=TITLES[one.column]) for one in told)
+    beside = "".join(f"<section>{one}</section>" for one in others)
+    return f'<h2>Coverage before and after</h2>{key}{first}<div class="beside">{beside}</div>'
 
 
 def _scores(plan: ExportPlan) -> str:

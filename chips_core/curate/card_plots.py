@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from chips_core.curate.distribution import Distribution
 from chips_core.curate.export_plan import Coverage, ScoreChange
 
 WIDE, HIGH = 300, 84
@@ -73,13 +72,9 @@ def _shape(change: ScoreChange) -> str:
         f'<path d="{_steps(found.before, most)}L{WIDE} {HIGH}L0 {HIGH}Z" style="fill:var(--base)"/>'
         f'<g style="stroke:var(--quiet);stroke-dasharray:2 3">{zero}</g>'
         f'<path d="{_steps(found.after[0], most)}" style="fill:none;stroke:var(--ink);stroke-width:1.8"/></svg>'
-        f'<div class="ends"><span>{_low(found)}</span><span>median {number(found.middle[0])} → '
-        f"{number(found.middle[1])}</span><span>{number(found.edges[-1])}</span></div></figure>"
+        f'<div class="ends"><span>{number(found.edges[0])}</span><span>{number(found.edges[-1])}</span></div>'
+        f'<p class="quiet">median {number(found.middle[0])} → {number(found.middle[1])}</p></figure>'
     )
-
-
-def _low(found: Distribution) -> str:
-    return number(found.edges[0])
 
 
 def _steps(shares: Sequence[float], most: float) -> str:
@@ -92,5 +87,6 @@ def _steps(shares: Sequence[float], most: float) -> str:
 
 
 def number(value: float) -> str:
-    """Returns a number in three digits, with a true minus sign."""
-    return f"{value:.3g}".replace("-", "−")
+    """Returns a number in three digits, small ones with an exponent, with true minus signs."""
+    small = 0 < abs(value) < 1e-3
+    return (f"{value:.1e}".replace("e-0", "e-") if small else f"{value:.3g}").replace("-", "−")

@@ -1,7 +1,5 @@
 """The style of the data card: light and dark as the reader's machine asks, and plain on paper."""
 
-INK, PAPER = "#0b6e99", "#3d9dc8"  # the accent on a light and on a dark ground, as in the app
-
 STYLE = """
 :root{color-scheme:light dark;--text:#1c2733;--quiet:#5b6875;--ground:#fff;--panel:#f3f5f7;--rule:#dfe4e9;
 --ink:#0b6e99;--base:#c9d2da;--warn:#8a4b00;--warnbg:#fff4e0}
@@ -25,7 +23,8 @@ p{margin:.4rem 0}.lead{font-size:1.05rem;color:var(--quiet)}.quiet{color:var(--q
 table{border-collapse:collapse;width:100%}
 td,th{text-align:left;padding:.28rem .9rem .28rem 0;vertical-align:middle;border-bottom:1px solid var(--rule)}
 th{font-weight:500;font-size:.8rem;color:var(--quiet)}
-td.n,th.n{text-align:right;white-space:nowrap}td.v{overflow-wrap:anywhere;max-width:18rem}
+td.n,th.n{text-align:right;white-space:nowrap}td.v{overflow-wrap:anywhere;
+max-width:18rem;min-width:11rem}.beside .bar{min-width:5rem}
 tr.lost td{color:var(--warn)}
 svg{display:block}.wide{width:100%;height:auto}
 .swatch{display:inline-block;width:.7rem;height:.7rem;border-radius:2px;margin-right:.5rem}
@@ -34,6 +33,7 @@ svg{display:block}.wide{width:100%;height:auto}
 .bar{position:relative;height:.62rem;background:transparent;min-width:9rem}
 .bar i{position:absolute;left:0;top:0;height:100%;border-radius:2px}
 .bar .b{background:var(--base)}.bar .a{background:var(--ink)}
+.beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:0 2.4rem;align-items:start}
 .shapes{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:1.4rem 2rem}
 .shapes figure{margin:0}.shapes figcaption{display:flex;justify-content:space-between;font-size:.9rem}
 .shapes .ends{display:flex;justify-content:space-between;font-size:.78rem;color:var(--quiet)}

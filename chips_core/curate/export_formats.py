@@ -30,6 +30,7 @@ from chips_core.store.tables import write_parquet
 
 Format = Literal["csv", "jsonl", "parquet", "webdataset", "openclip", "huggingface", "exclude"]
 LINES_AT_ONCE = 4096
+PNG_LEVEL = 3  # twice as fast as the default on medical images, and no larger
 SHARDS = "shards"  # a folder of their own, so that whoever reads them meets nothing else
 FORMULA = tuple("=+-@\t\r＝＋－＠")  # what a spreadsheet takes for the beginning of a formula
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -118,7 +119,7 @@ class _Pictures:
         image = self._opener.read(locator).image
         bare = Image.frombytes("RGB", image.size, image.tobytes())
         buffer = io.BytesIO()
-        bare.save(buffer, "PNG")
+        bare.save(buffer, "PNG", compress_level=PNG_LEVEL)
         return buffer.getvalue()
 
     def _original(self, locator: str) -> tuple[bytes, str]:

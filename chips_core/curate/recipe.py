@@ -9,6 +9,7 @@ AUDIT = "audit_then_select"
 RANDOM = "random"
 CLIPCOV = "clipcov"
 SEMDEDUP = "semdedup"
+NEED_FEATURES = (AUDIT, CLIPCOV, SEMDEDUP)  # look at the embeddings
 BY_NAMES = ("label", "source", "modality", "body_part", "group")  # columns that a quota may speak of
 _PART = re.compile(r"([a-z_]+)(?::([0-9]*\.?[0-9]+))?")
 

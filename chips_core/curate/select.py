@@ -224,9 +224,7 @@ def _warnings(table: Candidates, recipe: Recipe, chosen: Rows) -> Iterable[str]:
     if lost:
         yield f"{len(lost):,} classes have no pair in the selection; a quota or a number for each class keeps them."
     for name, _ in recipe.parts():
-        column = table.columns.get("delta_loss_if_removed") if name == AUDIT else None
-        if name not in (AUDIT, RANDOM, CLIPCOV, SEMDEDUP):
-            column = table.score(name)
+        column = table.score(name) if name not in (AUDIT, RANDOM, CLIPCOV, SEMDEDUP) else None
         if column is None or not column.signed:
             continue
         below = int(np.count_nonzero(column.worth[chosen] < 0))

@@ -10,7 +10,7 @@ import pandas as pd
 from chips_core import fingerprint
 from chips_core.config import at_least, settings_from
 from chips_core.curate.from_pool import Origin, candidates_of
-from chips_core.curate.recipe import AUDIT, CLIPCOV, SEMDEDUP, Recipe
+from chips_core.curate.recipe import AUDIT, NEED_FEATURES, Recipe
 from chips_core.curate.select import Selected, select
 from chips_core.errors import InputError
 from chips_core.progress import Progress
@@ -72,7 +72,7 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
 
 def made(pool: Pool, recipe: Recipe, *, runs: Sequence[str], target: str | None) -> tuple[Selected, Origin]:
     """Returns what a recipe chooses from a pool as it is now, and from what; nothing is stored."""
-    wants_features = any(name in (CLIPCOV, SEMDEDUP) for name, _ in recipe.parts())
+    wants_features = any(name in NEED_FEATURES for name, _ in recipe.parts())
     table, origin = candidates_of(pool, runs=runs, target=target, features=wants_features)
     return select(table, recipe), origin
 

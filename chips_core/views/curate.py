@@ -16,7 +16,7 @@ from chips_core.curate.distribution import Distribution, distribution
 from chips_core.curate.from_pool import candidates_of
 from chips_core.curate.measured import KIND as MEASURED
 from chips_core.curate.measured import Measured, measured_name
-from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, SEMDEDUP, Recipe
+from chips_core.curate.recipe import AUDIT, CLIPCOV, NEED_FEATURES, RANDOM, SEMDEDUP, Recipe
 from chips_core.curate.select import Selected, select
 from chips_core.curate.suspects import suspects
 from chips_core.errors import ChipsError
@@ -115,6 +115,8 @@ class Lab:
         self.encoded = bool(pool.feature_sets())
         self._folder = pool.path
         self._suspect = suspects(self.table)
+        values, self._label_codes = np.unique(self.table.labels().astype(str), return_inverse=True)
+        self._named_codes = np.setdiff1d(self._label_codes[self.table.readable], np.flatnonzero(values == ""))
         self._rare = _rarest(self.table)
         self._tried: OrderedDict[Recipe, Trial] = OrderedDict()
         self._lock = threading.Lock()
@@ -194,22 +196,19 @@ class Lab:
 
     def _attempt(self, recipe: Recipe) -> Trial:
         table, names = self.table, {name for name, _ in recipe.parts()}
-        if names & {CLIPCOV, SEMDEDUP} - set(table.scores):
-            table = replace(
-                table, embeddings=_embeddings(self._folder, version_of(self._folder), events_of(self._folder))
-            )
+        if names & set(NEED_FEATURES) - set(table.scores):
+            embeddings = _embeddings(self._folder, version_of(self._folder), events_of(self._folder))
+            table = replace(table, embeddings=embeddings)
         selected = select(table, recipe)
         rows = selected.rows
         flagged = None
         if self._suspect is not None:
             flagged = float(self._suspect[rows].mean()) if len(rows) else 0.0
-        labels = self.table.labels().astype(str)
-        there = set(labels[self.table.readable]) - {""}
         rare = None
         if self._rare is not None:
             rare = float(np.count_nonzero(self._rare[rows]) / np.count_nonzero(self._rare))
-        found = (len(set(labels[rows]) & there), len(there))
-        return Trial(recipe, title_of_method(recipe.method), selected, flagged, found, rare)
+        classes = len(np.intersect1d(self._label_codes[rows], self._named_codes)), len(self._named_codes)
+        return Trial(recipe, title_of_method(recipe.method), selected, flagged, classes, rare)
 
 
 def lab_of(pool: Pool) -> Lab:

@@ -45,19 +45,27 @@ class ClassChange:
         return 1 - self.after / self.before if self.before else 0.0
 
 
+def home_of(kind: str) -> Path | None:
+    """Returns the folder that holds things of a kind, in the first of the app's folders; None where there is none."""
+    return next((root / kind for root in roots() if root.is_dir()), None)
+
+
+def place_of(kind: str, name: str) -> Path:
+    """Returns the folder of a thing of that name, always in its kind's folder; says what is wrong with a name."""
+    home = home_of(kind)
+    if home is None or not _NAME.fullmatch(name.strip()):
+        raise InputError("That cannot be the name of a folder.", fix="use letters, digits, dots, dashes, underscores.")
+    return home / name.strip()
+
+
 def exports_home() -> Path | None:
     """Returns the folder that exports go to: `exports` in the first of the app's folders; None where there is none."""
-    return next((root / EXPORTS for root in roots() if root.is_dir()), None)
+    return home_of(EXPORTS)
 
 
 def export_target(name: str) -> Path:
     """Returns the folder of an export of that name, always in the exports' folder; says what is wrong with a name."""
-    home = exports_home()
-    if home is None or not _NAME.fullmatch(name.strip()):
-        raise InputError(
-            "That cannot be the name of an export.", fix="use letters, digits, dots, dashes and underscores."
-        )
-    return home / name.strip()
+    return place_of(EXPORTS, name)
 
 
 def exports_there() -> tuple[Export, ...]:

@@ -65,7 +65,7 @@ def _method(recipe: Mapping[str, Any]) -> str:
 
 def _rules(recipe: Mapping[str, Any]) -> str:
     """Returns what a recipe asks for besides its method, such as `budget 30 %, at least 5 of every class`."""
-    found = [f"budget {recipe['budget']}"] if "budget" in recipe else []
+    found = [_budget(str(recipe["budget"]))] if "budget" in recipe else []
     if recipe.get("quotas"):
         found.append("at most " + ", ".join(f"{q.partition('=')[2]} a {q.partition('=')[0]}" for q in recipe["quotas"]))
     if recipe.get("at_least"):
@@ -77,3 +77,7 @@ def _rules(recipe: Mapping[str, Any]) -> str:
     if recipe.get("seed"):
         found.append(f"seed {recipe['seed']}")
     return ", ".join(found)
+
+
+def _budget(budget: str) -> str:
+    return f"{float(budget):.0%}" if "." in budget else f"{budget} pairs"

@@ -25,6 +25,7 @@ WORDS = {
     "select": "choose pairs",
     "export": "write the export",
     "measure": "measure the accuracy",
+    "pretrain": "train on the selection",
 }
 OF_MODE = {
     "audit": "The heads are first fitted to this pool (a few minutes on two cores): what would happen had the model "

@@ -10,7 +10,7 @@ from PIL import Image
 
 from chips_core.insight.regions import SIDE, Places
 
-PIXELS = 240
+PIXELS = 300
 FAINTEST = 0.4  # opacity of a place with one pair
 FEW = 30_000  # pairs up to which a pair is drawn as a dot of three by three rather than as one pixel
 

@@ -1,11 +1,13 @@
 """Selections: budgets, ties, what never comes in, quotas, guards, the audit, mixtures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chips_core.curate.audit import in_turn, second_group
+from chips_core.curate.audit import second_group
 from chips_core.curate.candidates import Candidates, Embeddings, ScoreColumn, leaks
 from chips_core.curate.recipe import Recipe, chosen_count
 from chips_core.curate.select import select
@@ -152,12 +154,21 @@ def test_leaks__empty_values_are_not_shared():
     assert not any(mask.any() for mask in found.values())
 
 
-def test_audit__drops_the_most_suspect_and_takes_classes_in_turn():
+def test_audit__drops_the_most_suspect():
     table = candidates(values=np.arange(24.0))
     found = select(table, Recipe("audit_then_select", "6", drop="0.25"))
     assert found.kept_out["dropped by the audit"] == 6
-    assert found.ids == ("p023", "p022", "p021", "p020", "p019", "p018")
     assert set(select(table, Recipe("audit_then_select", "18", drop="0.25")).ids) == {f"p{i:03d}" for i in range(6, 24)}
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_audit__sources_keep_their_shares(features):
+    table = candidates(40, values=np.arange(40.0))
+    sources = np.array(["big"] * 30 + ["small"] * 10, dtype=object)
+    table = replace(table, names={**table.names, "source": sources}, embeddings=table.embeddings if features else None)
+    found = select(table, Recipe("audit_then_select", "8", drop="0.0"))
+    assert sum(sources[row] == "small" for row in found.rows) == 2
+    assert any("at random" in note for note in found.notes) != features
 
 
 def test_audit__no_class_loses_more_than_half():
@@ -184,12 +195,6 @@ def test_second_group__nothing_to_see():
     assert second_group(np.linspace(-1, 1, 101)) < 0.02
 
 
-def test_in_turn__classes_begin_with_their_best():
-    classes = np.array(["x", "x", "x", "y", "y"], object)
-    assert in_turn(np.array([1, 0, 4, 2, 3]), classes).tolist() == [1, 4, 0, 3, 2]
-    assert in_turn(np.empty(0, np.int64), classes).tolist() == []
-
-
 def test_select__mixture_takes_in_proportion():
     table = candidates(values=np.arange(24.0))
     by_score = select(table, Recipe("clipscore", "4")).ids
@@ -212,7 +217,9 @@ def test_recipe__quotas_are_checked(quota):
 
 
 def test_select__warns_where_the_method_itself_says_harmful():
-    found = select(candidates(values=np.linspace(-1, 1, 24)), Recipe("audit_then_select", "20", drop="0.1"))
+    table = candidates(values=np.linspace(-1, 1, 24))
+    signed = {"ecif": table.columns["delta_loss_if_removed"]}
+    found = select(replace(table, scores=signed), Recipe("ecif", "20"))
     assert any("below zero" in words for words in found.warnings)
 
 

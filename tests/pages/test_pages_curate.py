@@ -1,5 +1,6 @@
-"""The Curate page as a person uses it: what to try, what comes of it, saving, the preview, the export."""
+"""The Curate page as a person uses it: methods, rules, mixtures, saving, replaying, deleting, preview, export."""
 
+import re
 import shutil
 
 import pytest
@@ -24,25 +25,43 @@ def pool(made, tmp_path, monkeypatch):
     return tmp_path / made.name
 
 
-@pytest.mark.parametrize("state", sorted(STATES))
-def test_curate__every_state_of_a_pool(state, tmp_path, monkeypatch):
-    folder = STATES[state](tmp_path)
-    monkeypatch.setenv("CHIPS_POOL", str(folder))
-    monkeypatch.setenv("CHIPS_ROOTS", str(tmp_path))
-    test = app("curate.py")
-    assert not test.exception
-    assert words(test).strip()
+@pytest.fixture
+def started(monkeypatch):
+    """What the page asks to be started."""
+    asked = []
+    monkeypatch.setattr(runner, "start", lambda folder, steps: asked.append((folder, steps)))
+    return asked
+
+
+def save(test, name):
+    test.text_input(key="curate_name").set_value(name).run()
+    return test.button(key="curate_save").click().run()
+
+
+def at(test, place):
+    """Opens a place of the page."""
+    test.session_state["curate_step_wanted"] = place
+    return test.run()
+
+
+def selections(pool):
+    with Review.open(pool) as review:
+        return {found.name: found for found in review.selections()}
 
 
 def test_curate__budget_changes_the_counts(pool):
     assert pool
     test = app("curate.py")
     assert not test.exception
-    before = [metric.value for metric in test.metric if metric.label == "Pairs"]
+    counts = [_count(test)]
     test.slider(key="curate_budget").set_value(50).run()
-    after = [metric.value for metric in test.metric if metric.label == "Pairs"]
-    assert len(before) == len(after) == 2
-    assert int(after[1]) > int(before[1])
+    counts.append(_count(test))
+    assert 0 < counts[0] < counts[1]
+
+
+def _count(test):
+    """Returns how many pairs the budget asks for, as the page says it."""
+    return int(re.search(r"([0-9,]+) of [0-9,]+ candidates", words(test))[1].replace(",", ""))
 
 
 def test_curate__no_method_is_said(pool):
@@ -52,25 +71,136 @@ def test_curate__no_method_is_said(pool):
     assert "Choose a method." in words(test)
 
 
-def test_curate__save_preview_export(pool, monkeypatch):
-    started = []
-    monkeypatch.setattr(runner, "start", lambda folder, steps: started.append((folder, steps)))
+def test_curate__many_methods_and_every_look(pool):
+    assert pool
     test = app("curate.py")
-    assert "Nothing is saved yet" in words(test)
-    test.text_input(key="curate_name").set_value("best").run()
-    test.button(key="curate_save").click().run()
+    names = ["audit_then_select", "random", "clipscore", "clipcov", "semdedup", "negcliploss"]
+    test.multiselect(key="curate_methods").set_value(names).run()
+    for look in ("Scores", "Overlap", "What was kept out", "Coverage"):
+        test.segmented_control(key="curate_look").set_value(look).run()
+        assert not test.exception
+    assert "Choose a method." not in words(test)
+
+
+def test_curate__rules_reach_the_stored_recipe(pool):
+    test = app("curate.py")
+    test.number_input(key="curate_least").set_value(1)
+    test.number_input(key="curate_most_label").set_value(6)
+    test.number_input(key="curate_seed").set_value(7)
+    test.toggle(key="curate_fixed").set_value(True).run()
+    test.number_input(key="curate_drop").set_value(10)
+    test.checkbox(key="curate_pin").check()
+    save(test.run(), "ruled")
+    recipe = selections(pool)["ruled"].recipe["recipe"]
+    assert recipe == {
+        "method": "audit_then_select", "budget": "0.30", "seed": 7, "quotas": ["label=6"], "at_least": 1,
+        "pin_confirmed": True, "drop": "0.10", "released": False,
+    }  # fmt: skip
+
+
+def test_curate__a_quota_that_cannot_be_met_is_a_table_and_is_not_saved(pool):
+    test = app("curate.py")
+    test.number_input(key="curate_most_label").set_value(1).run()
+    assert "this is what is missing" in words(test)
+    save(test, "short")
+    assert "asks for more than there is" in words(test)
+    assert "short" not in selections(pool)
+
+
+def test_curate__a_mixture_is_added_tried_and_saved(pool):
+    test = app("curate.py")
+    test.multiselect(key="curate_mix").set_value(["clipscore", "random"]).run()
+    test.number_input(key="curate_weight_clipscore").set_value(3).run()
+    test.button(key="curate_add_mixture").click().run()
+    assert not test.exception
+    assert "clipscore:3,random:1" in test.multiselect(key="curate_methods").value
+    test.selectbox(key="curate_which").set_value("clipscore:3,random:1").run()
+    save(test, "mixed")
+    assert selections(pool)["mixed"].recipe["recipe"]["method"] == "clipscore:3,random:1"
+
+
+def test_curate__measure_asks_for_what_was_not_measured(pool, started):
+    test = app("curate.py")
+    test.button(key="curate_measure").click().run()
+    folder, (step,) = started[0]
+    assert folder == pool
+    assert step.step == "measure"
+    assert [recipe["method"] for recipe in step.settings["recipes"]] == ["audit_then_select", "random", "clipscore"]
+
+
+def test_curate__save_preview_export(pool, started):
+    test = save(app("curate.py"), "best")
     assert "Saved" in words(test)
     assert [found.name for found in Pool.open(pool).tables("selections")] == ["best"]
-    with Review.open(pool) as review:
-        assert [found.name for found in review.selections()] == ["best"]
-    assert not [button for button in test.button if button.key == "curate_export"]  # the preview comes first
-    test.toggle(key="curate_preview").set_value(True)
+    test.button(key="curate_onward").click().run()
+    assert "What would be written" in words(test)
+    assert "pairs stay behind" in words(test)
+    assert test.selectbox(key="curate_export_of").value == "best"
+    test.selectbox(key="curate_form").set_value("huggingface")
     test.text_input(key="curate_to").set_value("out").run()
     test.button(key="curate_export").click().run()
     folder, (step,) = started[0]
     assert folder == pool
     assert step.step == "export"
     assert step.settings["to"] == str(pool.parent / "exports" / "out")
+    assert step.settings["format"] == "huggingface"
+    assert step.settings["force"] is False
+
+
+def test_curate__an_export_that_is_there_is_replaced_only_when_ticked(pool, started):
+    from chips_core.jobs.steps import run_step
+    from chips_core.progress import Silent
+
+    asked = {"pool": str(pool), "selection": "all", "to": str(pool.parent / "exports" / "out")}
+    run_step("export", asked, progress=Silent())
+    test = at(app("curate.py"), "export")
+    test.text_input(key="curate_to").set_value("out").run()
+    assert test.button(key="curate_export").disabled
+    test.checkbox(key="curate_force").check().run()
+    test.button(key="curate_export").click().run()
+    assert started[0][1][0].settings["force"] is True
+
+
+def test_curate__an_export_elsewhere_is_refused(pool):
+    with Review.open(pool) as review:
+        review.create_selection(name="[x](http://e)*b*", pair_ids=["p0000"], reviewer="me")
+    test = at(app("curate.py"), "export")
+    test.text_input(key="curate_to").set_value("../../etc").run()
+    test.button(key="curate_export").click().run()
+    assert "cannot be the name" in words(test)
+    assert not (pool / "jobs").exists()
+
+
+def test_curate__replay_says_the_same_then_what_changed(pool):
+    test = at(save(app("curate.py"), "best"), "saved")
+    test.button(key="curate_replay").click().run()
+    assert "in the same order" in words(test)
+    first = Pool.open(pool).table("selections", "best")["pair_id"].iloc[0]
+    with Review.open(pool) as review:
+        review.add_verdict(pair_id=first, verdict="wrong pair", reviewer="me")
+    test.button(key="curate_replay").click().run()
+    assert "Changed since: the verdicts" in words(test).replace("\\", "")
+
+
+def test_curate__train_starts_a_job_on_the_selection(pool, started):
+    test = at(save(app("curate.py"), "best"), "saved")
+    test.selectbox(key="curate_part").set_value("heads").run()
+    test.button(key="curate_train").click().run()
+    folder, (step,) = started[0]
+    assert folder == pool
+    assert step.step == "pretrain"
+    assert step.settings["selection"] == "best"
+    assert step.settings["to"] == str(pool.parent / "trainings" / "best-heads-5")
+    assert step.settings["evaluate"] == "test"
+
+
+def test_curate__delete_and_take_back(pool):
+    test = at(save(app("curate.py"), "best"), "saved")
+    test.button(key="curate_delete").click().run()
+    assert "best" not in selections(pool)
+    assert "Nothing is saved yet" in words(test)
+    test.button(key="curate_undo").click().run()
+    assert "best" in selections(pool)
 
 
 def test_curate__a_taken_name_is_told(pool):
@@ -78,17 +208,5 @@ def test_curate__a_taken_name_is_told(pool):
     test = app("curate.py")
     for budget in (30, 50):
         test.slider(key="curate_budget").set_value(budget)
-        test.text_input(key="curate_name").set_value("best").run()
-        test.button(key="curate_save").click().run()
+        test = save(test, "best")
     assert "there already" in words(test)
-
-
-def test_curate__an_export_elsewhere_is_refused(pool):
-    with Review.open(pool) as review:
-        review.create_selection(name="[x](http://e)*b*", pair_ids=["p0000"], reviewer="me")
-    test = app("curate.py")
-    test.toggle(key="curate_preview").set_value(True)
-    test.text_input(key="curate_to").set_value("../../etc").run()
-    test.button(key="curate_export").click().run()
-    assert "cannot be the name" in words(test)
-    assert not (pool / "jobs").exists()

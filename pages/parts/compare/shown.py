@@ -14,8 +14,8 @@ from pages.parts.opened import literal, open_pair
 from pages.parts.pool_map import Category, Colouring, Legend, MapTip, Shown, colour_values, pool_map, take_event
 from pages.parts.pool_map.colours import categorical_palette
 
-KEY, HEIGHT = "compare_map", 460
-PER_PAGE = 12
+KEY, HEIGHT = "compare_map", 600
+PER_PAGE = 9
 LONGEST_TIP = 240
 GREY = 254  # a code beyond the named inks: the pairs in no group
 MOST_LINES = 60
@@ -43,7 +43,8 @@ def draw_difference(pool: Pool, pairs: PairColumns, found: Difference) -> None:
 
 def _draw_map(pool: Pool, pairs: PairColumns, found: Difference, layout: Layout) -> Rows | None:
     """Draws the map and returns the pairs of the region that was drawn on it; None for all."""
-    event = take_event(key=KEY, xy=layout.xy)
+    lit = None if found.groups is None else layout.placed(found.groups >= 0)
+    event = take_event(key=KEY, xy=layout.xy, visible=lit)
     key = (found.a, found.b)
     if event is not None and event.kind in ("lasso", "box", "pick"):
         st.session_state[DRAWN] = (key, layout.rows[event.rows])
@@ -57,7 +58,7 @@ def _draw_map(pool: Pool, pairs: PairColumns, found: Difference, layout: Layout)
         label=f"Map of {len(layout.rows):,} pairs, coloured by the difference",
         tip_for=lambda place: _tip(pool, pairs, found, int(layout.rows[place])),
     )
-    pool_map(xy=layout.xy, colouring=_colouring(found, layout), key=KEY, selected=chosen, shown=shown)
+    pool_map(xy=layout.xy, colouring=_colouring(found, layout), key=KEY, selected=chosen, visible=lit, shown=shown)
     st.text("Draw around pairs (L) to see only those beside the map.")
     return within
 
@@ -86,7 +87,8 @@ def _draw_pairs(pool: Pool, pairs: PairColumns, found: Difference, *, within: Ro
     """Draws the pairs that differ, as cards, a page at a time; a click opens a pair."""
     rows = found.differing if within is None else found.differing[np.isin(found.differing, within)]
     where = "" if within is None else " in the region drawn"
-    st.text(f"{len(rows):,} pairs differ{where}, those that differ most first.")
+    order = ", those that move most first" if found.change is not None and len(rows) else ""
+    st.text(f"{len(rows):,} pairs differ{where}{order}.")
     pages = max(1, -(-len(rows) // PER_PAGE))
     page = st.pagination(pages, max_visible_pages=5, key=f"compare_page_{pages}") if pages > 1 else 1
     part = rows[(page - 1) * PER_PAGE : page * PER_PAGE]

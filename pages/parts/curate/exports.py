@@ -167,7 +167,7 @@ def _draw_there(pool: Pool) -> None:
         for one in found
     ]
     head = ["Export", "Selection", "Format", "Pairs", "Size", "Of"]
-    grid(head, lines, key="curate_exports", label="The finished exports")
+    grid(head, lines, key="curate_exports", label="The finished exports", words=(0, 1, 4))
     which, card, _ = st.columns([2, 1.4, 3], vertical_alignment="bottom")
     name = which.selectbox("Export", [one.name for one in found], key="curate_card_of")
     card.link_button("Open the data card", card_url(str(name)), icon=":material/article:", width="stretch")

@@ -12,6 +12,7 @@ from chips_core.store import Pool
 from chips_core.views.kept_selections import KeptSelection, kept_selections
 from pages.parts.curate.lab import CHOSEN
 from pages.parts.curate.places import EXPORT, go
+from pages.parts.curate.trainings import draw_trained, draw_training
 from pages.parts.grids import Cell, Line, grid
 from pages.parts.opened import go_to, literal
 from pages.parts.selections import shelf_of
@@ -35,8 +36,9 @@ def draw_kept(pool: Pool) -> None:
             for one in found
         ]
         head = ["Selection", "Pairs", "Method", "Rules", "Saved", "By"]
-        grid(head, lines, key="curate_kept", label="The saved selections")
+        grid(head, lines, key="curate_kept", label="The saved selections", words=(1, 2, 3, 4))
         _draw_acts(pool, found)
+        draw_trained([one.name for one in found])
     if st.button("Take back the last save or deletion", key="curate_undo", icon=":material/undo:"):
         st.session_state[TOLD] = shelf_of(pool).undo(REVIEWER)
         st.rerun()
@@ -64,6 +66,7 @@ def _draw_acts(pool: Pool, found: tuple[KeptSelection, ...]) -> None:
     if gone.button("Delete", key="curate_delete", icon=":material/delete:", width="stretch"):
         st.session_state[TOLD] = shelf_of(pool).delete(name, reviewer=REVIEWER)
         st.rerun()
+    draw_training(pool, name)
     replayed = st.session_state.get(REPLAYED)
     if replayed is not None and replayed["selection"] == name:
         _draw_replayed(replayed)
@@ -92,4 +95,4 @@ def _draw_replayed(found: Mapping[str, Any]) -> None:
     )
     ids = [(pair, "new") for pair in found["new"]] + [(pair, "gone") for pair in found["gone"]]
     lines = [Line(pair, [Cell(what)]) for pair, what in ids[:MOST_IDS]]
-    grid(["Pair", "Now"], lines, key="curate_replay_ids", label="Pairs that differ")
+    grid(["Pair", "Now"], lines, key="curate_replay_ids", label="Pairs that differ", words=(0,))

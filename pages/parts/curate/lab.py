@@ -77,10 +77,8 @@ def _draw_save(pool: Pool, rules: Rules, trials: list[Trial]) -> None:
         which, name, button, onward = st.columns([3, 3, 1.4, 1.4], vertical_alignment="bottom")
         titles = {trial.method: trial.title for trial in trials}
         method = which.selectbox("Keep", list(titles), format_func=lambda m: titles.get(m, m), key="curate_which")
-        given = name.text_input("Name", key="curate_name", placeholder="letters, digits, dots, dashes")
-        kept = button.button(
-            "Save", key="curate_save", type="primary", width="stretch", disabled=not given, icon=":material/bookmark:"
-        )
+        given = name.text_input("Name", key="curate_name", placeholder="made from its recipe when empty")
+        kept = button.button("Save", key="curate_save", type="primary", width="stretch", icon=":material/bookmark:")
         if kept and method:
             _save(pool, rules, method=method, name=given.strip())
         if onward.button("Export …", key="curate_onward", width="stretch", disabled=not told):
@@ -94,7 +92,7 @@ def _save(pool: Pool, rules: Rules, *, method: str, name: str) -> None:
     asked = {
         "pool": str(pool.path), "method": recipe.method, "budget": recipe.budget, "seed": recipe.seed,
         "quotas": list(recipe.quotas), "at_least": recipe.at_least, "pin_confirmed": recipe.pin_confirmed,
-        "drop": recipe.drop, "released": recipe.released, "name": name, "reviewer": "Curate page",
+        "drop": recipe.drop, "released": recipe.released, "name": name or None, "reviewer": "Curate page",
     }  # fmt: skip
     try:
         with st.spinner("Saving the selection …"):

@@ -3,8 +3,8 @@
 import streamlit as st
 
 LAB, KEPT, EXPORT = "lab", "saved", "export"
-TITLES = {LAB: "1 · Choose", KEPT: "2 · Saved selections", EXPORT: "3 · Export"}
-KEY, WANTED = "curate_place", "curate_place_wanted"
+TITLES = {LAB: "Choose", KEPT: "Saved selections", EXPORT: "Export"}
+KEY, WANTED = "step", "curate_step_wanted"
 
 
 def place() -> str:

@@ -68,7 +68,13 @@ def draw_warnings(trials: Sequence[Trial]) -> None:
         lines = [
             Line(one.what, [Cell(trial.title), Cell(f"{one.wanted:,}"), Cell(f"{one.found:,}")]) for trial, one in short
         ]
-        grid(["Where", "Method", "Asked for", "Found"], lines[:MOST_LINES], key="curate_short", label="Shortages")
+        grid(
+            ["Where", "Method", "Asked for", "Found"],
+            lines[:MOST_LINES],
+            key="curate_short",
+            label="Shortages",
+            words=(0,),
+        )
     found: dict[str, list[str]] = {}
     for trial in trials:
         for words in trial.selected.warnings:
@@ -77,7 +83,7 @@ def draw_warnings(trials: Sequence[Trial]) -> None:
         lines_of_text = [
             words if len(titles) == len(trials) else f"{', '.join(titles)}: {words}" for words, titles in found.items()
         ]
-        st.warning(literal("\n\n".join(lines_of_text)).replace("\\\n", "\n"))
+        st.warning(literal("\n\n".join(lines_of_text)))
 
 
 def draw_small_maps(pool: Pool, lab: Lab, trials: Sequence[Trial]) -> None:

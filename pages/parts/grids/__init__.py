@@ -55,6 +55,7 @@ def grid(
     label: str,
     look: Look = "plain",
     inks: Sequence[int | None] = (),
+    words: Sequence[int] = (),
 ) -> None:
     """Draws a table with aligned numbers.
 
@@ -65,11 +66,10 @@ def grid(
         label: what a screen reader calls it.
         look: whether a cell's share is drawn as a bar, as a tint, or not at all.
         inks: of the columns of cells, where they have any; their titles then carry it too.
+        words: which columns of cells hold words, and so begin at the left.
     """
-    told = [asdict(line) for line in lines]
-    _draw(
-        {"kind": "grid", "label": label, "look": look, "head": list(head), "lines": told, "inks": list(inks)}, key=key
-    )
+    body = {"head": list(head), "lines": [asdict(line) for line in lines], "inks": list(inks), "words": list(words)}
+    _draw({"kind": "grid", "label": label, "look": look, **body}, key=key)
 
 
 def distributions(shown: Sequence[tuple[str, str, Distribution, Sequence[Series]]], *, key: str) -> None:

@@ -1,6 +1,6 @@
 // Tables with bars and tints, distributions laid over each other, small maps. Every text is set as text, never as HTML.
 const SVG = "http://www.w3.org/2000/svg";
-const WIDE = 280, HIGH = 84, INKS = 8;
+const WIDE = 280, HIGH = 84, INKS = 8, MAPS_IN_A_ROW = 4;
 const DRAW = { grid, curves, maps };
 
 export default function (component) {
@@ -29,7 +29,7 @@ function grid(data) {
   table.setAttribute("aria-label", data.label);
   const top = element("tr", "");
   data.head.forEach((title, at) => {
-    const cell = element("th", at ? "number" : "");
+    const cell = element("th", data.words.includes(at - 1) ? "words" : "");
     cell.scope = "col";
     if (at && inkOf(data, at - 1) !== null) cell.appendChild(swatch(data.inks[at - 1]));
     cell.appendChild(element("span", "", title));
@@ -56,7 +56,11 @@ function gridLine(line, data) {
   if (line.hint) name.appendChild(element("span", "hint", line.hint));
   name.title = line.name;
   row.appendChild(name);
-  line.cells.forEach((found, at) => row.appendChild(gridCell(found, data.look, inkOf(data, at) ?? line.ink)));
+  line.cells.forEach((found, at) => {
+    const cell = gridCell(found, data.look, inkOf(data, at) ?? line.ink);
+    if (data.words.includes(at)) cell.classList.add("words");
+    row.appendChild(cell);
+  });
   return row;
 }
 
@@ -120,6 +124,7 @@ function steps(shares, most) {
 
 function maps(data) {
   const box = element("div", "tiles");
+  box.style.gridTemplateColumns = `repeat(${Math.min(data.maps.length, MAPS_IN_A_ROW)}, minmax(0, 360px))`;
   box.append(...data.maps.map(smallMap));
   return box;
 }

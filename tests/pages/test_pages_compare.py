@@ -1,0 +1,78 @@
+"""The Compare page: what is missing is said; selections, runs, reviewers and methods against each other."""
+
+import shutil
+
+import pytest
+from pool_states import STATES, app, words
+
+from chips_core.jobs.steps import run_step
+from chips_core.progress import Silent
+from chips_core.store import Review
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A scored pool with two selections and two reviewers."""
+    folder = STATES["scored"](tmp_path_factory.mktemp("made"))
+    for name, method in (("old", "random"), ("new", "clipscore")):
+        run_step("select", {"pool": str(folder), "method": method, "budget": "0.5", "name": name}, progress=Silent())
+    asked = {"pool": str(folder), "methods": ["clipscore"], "mode": "paper", "block": 8, "reshuffles": 1, "seed": 1}
+    run_step("score", asked, progress=Silent())
+    with Review.open(folder) as review:
+        for who, verdict in (("ann", "correct"), ("ben <b>", "wrong pair")):
+            review.add_verdict(pair_id="p0000", verdict=verdict, reviewer=who)
+    return folder
+
+
+@pytest.fixture
+def pool(made, tmp_path, monkeypatch):
+    shutil.copytree(made, tmp_path / made.name)
+    shutil.copytree(made.parent / "source", tmp_path / "source")
+    monkeypatch.setenv("CHIPS_POOL", str(tmp_path / made.name))
+    monkeypatch.setenv("CHIPS_ROOTS", str(tmp_path))
+    return tmp_path / made.name
+
+
+def compare(kind):
+    test = app("compare.py")
+    test.segmented_control(key="compare").set_value(kind).run()
+    assert not test.exception
+    return test
+
+
+@pytest.mark.parametrize(
+    ("kind", "fact"), [("selections", "In both"), ("runs", "Rank correlation"), ("reviewers", "Cohen's kappa")]
+)
+def test_compare__each_kind(pool, kind, fact):
+    assert pool
+    assert fact in [metric.label.replace("\\", "") for metric in compare(kind).metric]
+
+
+def test_compare__methods_of_a_run(pool):
+    assert pool
+    test = compare("methods")
+    assert "only one method" in words(test)
+    test.selectbox(key="compare_run").select_index(1).run()
+    assert "Spearman" in words(test)
+
+
+def test_compare__the_same_twice_is_said(pool):
+    assert pool
+    test = compare("selections")
+    test.selectbox(key="compare_a").set_value("new").run()
+    assert "two different" in words(test)
+
+
+def test_compare__verdicts_that_differ_are_counted(pool):
+    assert pool
+    assert "1 pairs differ" in words(compare("reviewers"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"), [("selections", "Save two"), ("runs", "Score the pool"), ("reviewers", "Two people")]
+)
+def test_compare__what_is_missing_is_said(kind, says, tmp_path, monkeypatch):
+    folder = STATES["not encoded"](tmp_path)
+    monkeypatch.setenv("CHIPS_POOL", str(folder))
+    monkeypatch.setenv("CHIPS_ROOTS", str(tmp_path))
+    assert says in words(compare(kind))
