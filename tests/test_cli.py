@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,24 @@ def test_a14__nothing_usable_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_k1__other_address_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["app", "--address", "0.0.0.0"]) == 2  # noqa: S104 -- the very thing that is refused
     assert "--allow-network" in capsys.readouterr().err
+
+
+def test_app__a_taken_port_is_told_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert main(["app", "--port", str(taken.getsockname()[1])]) == 2
+    assert "is taken" in capsys.readouterr().err
+    assert main(["app", "--port", "99999"]) == 2
+
+
+def test_n1__an_unknown_kind_of_source_is_2_and_names_the_kinds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["intake", str(tiny_dataset(tmp_path / "s", count=3)), str(tmp_path / "pool"), "--kind"]
+    assert main([*arguments, "tabel"]) == 2
+    assert "image folder" in capsys.readouterr().err
+    assert main([*arguments, "dataset folder"]) == 0
 
 
 @pytest.mark.parametrize("name", ["$(touch x)", "; rm -rf x", "--help", "a b"])

@@ -29,7 +29,11 @@ def _intake_arguments(parser: argparse.ArgumentParser) -> None:
         "source", help="dataset folder, CSV/TSV/JSONL/Parquet, image folder, tar shards, .npz, COCO, DICOM"
     )
     parser.add_argument("pool", help="folder of the new pool")
-    parser.add_argument("--kind", help="what the source is, where it is not recognised")
+    parser.add_argument(
+        "--kind",
+        help="what the source is, where it is not recognised: 'dataset folder', table, 'image folder', webdataset, "
+        "medmnist, coco or dicom",
+    )
     parser.add_argument("--image-root", help="folder that the image paths are relative to (default: the source's)")
     for name in ("id", "image", "caption", "label", "group", "split"):
         parser.add_argument(f"--{name}-col", help=f"column of the {name} (default: guessed from its name)")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from chips_core.config import at_least
 from chips_core.data import ColumnMap, ImageLimits, SourceKind, examine, open_source
+from chips_core.errors import UsageError
 from chips_core.progress import Progress
 from chips_core.store import Pool
 
@@ -36,7 +37,7 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     pool_path = Path(settings.pool)
     source = open_source(
         Path(settings.source),
-        kind=SourceKind(settings.kind) if settings.kind else None,
+        kind=_kind(settings.kind),
         columns=_columns(settings),
         image_root=_root(settings),
     )
@@ -54,6 +55,12 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     progress.note(report.in_words())
     report.raise_if_nothing_kept()
     return {"pool": pool_path.name, "fingerprint": pool.fingerprint, "kind": record["kind"], "outcomes": report.counts}
+
+
+def _kind(name: str | None) -> SourceKind | None:
+    if name is None or name in list(SourceKind):
+        return SourceKind(name) if name else None
+    raise UsageError(f"There is no kind of source '{name}'.", fix=f"the kinds are {', '.join(SourceKind)}.")
 
 
 def _columns(settings: Settings) -> ColumnMap:
