@@ -38,22 +38,24 @@ def test_n3__commands_of_the_readme_and_of_help_run(
 ) -> None:
     """Runs them as a newcomer types them, on a small data set: the five of the README, then every help's example.
 
-    `chips demo` alone is left out, which tests/jobs/test_jobs_demo.py runs.
+    Left out are `chips demo` and `chips pretrain`, which take minutes and have tests of their own.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("chips_core.jobs.trace.REMOVALS", 2)
+    monkeypatch.setattr("chips_core.jobs.trace_pool.REMOVALS", 2)
     monkeypatch.setattr(engine, "run", lambda **_: {"pairs": 1})
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda _path, command: started.append(command) or sys.exit(0))
     monkeypatch.setattr(os, "chdir", lambda _folder: None)
     tiny_dataset(tmp_path / "my_data", count=60)
     own = re.findall(r"^(chips [^\n#]+)", README, re.M)
-    order = ("score", "map", "evaluate", "trace", "select", "export", "check", "bench", "app")
+    order = ("score", "map", "evaluate", "trace", "select", "export", "compare", "check", "bench", "app")
     examples = {command.name: command.example for command in commands()}
-    assert set(examples) == {"demo", "intake", "encode", *order}
-    assert [line.split()[1] for line in own] == ["intake", "encode", "score", "app"]
+    assert set(examples) == {"demo", "intake", "encode", "pretrain", *order}
+    assert [line.split()[1] for line in own[:4]] == ["intake", "encode", "score", "app"]
     for line in [*own, *(examples[verb] for verb in order)]:
         words = shlex.split(line.replace("p0042", "p0033"))[1:]  # an image of this data set's test split
+        if words[0] == "compare":
+            assert main(["select", "pools/mine", "--method", "random", "--out", "random"]) == 0
         if words[0] == "app":
             with pytest.raises(SystemExit):
                 main(words)
