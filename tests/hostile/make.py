@@ -473,7 +473,7 @@ def npz_claims_a_trillion(folder: Path) -> Path:
 
 @attack("npz", reference="B11, numpy raises tokenize.TokenError", expected=REFUSED_SOURCE)
 def npz_with_a_torn_header(folder: Path) -> Path:
-    images = _npy(np.zeros((4, 28, 28), np.uint8)).replace(b"{", b"[", 1)
+    images = _npy(np.zeros((4, 28, 28), np.uint8)).replace(b"}", b" ", 1)
     return npz_of(folder / "torn.npz", {"train_images": images, "train_labels": _npy(np.zeros((4, 1), np.uint8))})
 
 
