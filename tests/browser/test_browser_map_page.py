@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from waiting import still
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "views"))
 from review_pools import pairs_batch
@@ -113,10 +114,10 @@ def circle_right(page, box):
 
 
 def selects_right(page):
-    box = page.locator(".overlay").bounding_box()
     page.locator(".stage").focus()
     page.keyboard.press("l")
-    circle_right(page, box)
+    page.wait_for_selector('.overlay[data-tool="lasso"]', timeout=MILLISECONDS)
+    circle_right(page, still(page.locator(".overlay")))
     page.get_by_text(f"Selected {PAIRS // 2}").wait_for(timeout=MILLISECONDS)
 
 
@@ -164,8 +165,7 @@ def test_map_page__without_webgl_the_same_selection(chromium, serve, pool):
     page.get_by_text("This is the simple map").wait_for(timeout=MILLISECONDS)
     plot = page.locator(".js-plotly-plot")
     plot.wait_for(timeout=MILLISECONDS)
-    page.wait_for_timeout(1500)
-    box = plot.bounding_box()
-    circle_right(page, box)
+    page.locator(".js-plotly-plot .draglayer").wait_for(state="attached", timeout=MILLISECONDS)
+    circle_right(page, still(plot))
     page.get_by_text(f"Selected {PAIRS // 2}").wait_for(timeout=MILLISECONDS)
     assert wrong == []
