@@ -23,7 +23,8 @@ NAMELESS = """() => {
   const walk = (root) => {
     for (const element of root.querySelectorAll("*")) {
       if (element.shadowRoot) walk(element.shadowRoot);
-      if (element.matches("img:not([alt]), canvas:not([aria-hidden]):not([aria-label]):not([data-testid])")) {
+      const ours = root === document ? "img" : "img, canvas"; // Streamlit's tables name their canvas by a table
+      if (element.matches(ours) && !["alt", "aria-label", "aria-hidden"].some((name) => element.hasAttribute(name))) {
         found.push(element.outerHTML.slice(0, 80));
       }
     }

@@ -148,6 +148,19 @@ def test_map_page__colour_lasso_gallery_save_reload(chromium, serve, pool):
     assert wrong == []
 
 
+def test_map_page__a_pair_is_shown_on_the_map_and_ringed(chromium, serve, pool):
+    page, wrong = opened(chromium, serve(pool) + "/pair?pair=p7")
+    page.get_by_role("button", name="Show it on the map").click(timeout=MILLISECONDS)
+    page.wait_for_url("**/map*", timeout=MILLISECONDS)
+    ringed = "row => window.chipsPoolMap?.get('map')?.map?.picked === row"
+    page.wait_for_function(ringed, arg=7, timeout=MILLISECONDS)
+    page.get_by_role("button", name="Add to selection").wait_for(timeout=MILLISECONDS)
+    page.get_by_text("Matching 60").click()
+    page.locator(".card", has_text=f"p{PAIRS - 1}").click(timeout=MILLISECONDS)
+    page.wait_for_function(ringed, arg=PAIRS - 1, timeout=MILLISECONDS)
+    assert wrong == []
+
+
 def test_map_page__hostile_captions_stay_text(chromium, serve, pool):
     page, wrong = opened(chromium, serve(pool) + "/map")
     drawn(page)
