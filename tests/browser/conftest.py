@@ -5,11 +5,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
+from waiting import answers
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
@@ -30,7 +29,7 @@ def serve():
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         running.append(subprocess.Popen(command, cwd=ROOT, env=environment, **quiet))
         address = f"http://127.0.0.1:{port}"
-        _wait(lambda: urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).status == 200)  # noqa: S310
+        answers(address)
         return address
 
     yield start
@@ -52,15 +51,3 @@ def chromium():
         browser = play.chromium.launch(executable_path=binary, args=FLAGS)
         yield browser
         browser.close()
-
-
-def _wait(ready, seconds=60):
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if ready():
-                return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-        time.sleep(0.2)

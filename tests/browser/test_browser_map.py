@@ -2,27 +2,29 @@
 
 import math
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
+from waiting import answers, still
 
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 PAIRS = 20_000
-FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 WITHOUT_WEBGL = """
 const get = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
   return kind.includes("webgl") ? null : get.call(this, kind, ...rest);
 };
 """
+LOSE = """node => new Promise((done) => {
+  const said = () => done(node.getRootNode().querySelector(".message").textContent);
+  node.addEventListener("webglcontextlost", () => setTimeout(said, 0));
+  node.getContext("webgl2").getExtension("WEBGL_lose_context").loseContext();
+})"""
 APP = f"""
 import numpy as np
 import streamlit as st
@@ -73,43 +75,16 @@ def address(tmp_path_factory):
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).status == 200)
+        answers(f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait(timeout=10)
 
 
-def _wait(ready, seconds=40):
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if ready():
-                return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-        time.sleep(0.2)
-
-
-@pytest.fixture
-def browser():
-    """Yields a Chromium; its absence is a skip, or a failure where CHIPS_REQUIRE_BROWSER is set."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if binary is None:
-        if os.environ.get("CHIPS_REQUIRE_BROWSER"):
-            pytest.fail("CHIPS_REQUIRE_BROWSER is set and no Chromium is installed")
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=binary, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-def opened(browser, address, script=""):
+def opened(chromium, address, script=""):
     """Returns a page, and a list that collects what goes wrong on it."""
-    page = browser.new_page(viewport={"width": 1000, "height": 800})
+    page = chromium.new_page(viewport={"width": 1000, "height": 800})
     wrong = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
@@ -121,7 +96,7 @@ def opened(browser, address, script=""):
 
 def drawn(page):
     page.wait_for_selector(f".stage[data-drawn='{PAIRS}']", timeout=40_000)
-    return page.locator(".overlay").bounding_box()
+    return still(page.locator(".overlay"))
 
 
 def circle(page, box, radius):
@@ -140,8 +115,8 @@ def chosen(page, last):
     return int(line.inner_text().split()[1])
 
 
-def test_map__lasso_recolour_and_clear_without_remounting(browser, address):
-    page, wrong = opened(browser, address)
+def test_map__lasso_recolour_and_clear_without_remounting(chromium, address):
+    page, wrong = opened(chromium, address)
     box = drawn(page)
     page.locator(".stage").evaluate("node => { node.marked = true }")
     page.locator(".stage").focus()
@@ -149,7 +124,7 @@ def test_map__lasso_recolour_and_clear_without_remounting(browser, address):
     circle(page, box, 60)
     inside = chosen(page, "lasso")
     assert 0 < inside < PAIRS
-    assert page.locator(".status b").inner_text() == f"{inside:,} selected"
+    page.locator(".status b", has_text=f"{inside:,} selected").wait_for(timeout=20_000)
     received = []
     page.on("websocket", lambda _: pytest.fail("the connection was lost"))
     session = page.context.new_cdp_session(page)
@@ -165,12 +140,12 @@ def test_map__lasso_recolour_and_clear_without_remounting(browser, address):
     assert page.locator(".overlay").get_attribute("data-tool") == "lasso"
     page.keyboard.press("Escape")
     assert chosen(page, "clear") == 0
-    assert "0 of 20,000 pairs selected" in page.locator(".live").inner_text()
+    page.locator(".live", has_text="0 of 20,000 pairs selected").wait_for(state="attached", timeout=20_000)
     assert wrong == []
 
 
-def test_map__box_by_shift_and_pick_by_click(browser, address):
-    page, wrong = opened(browser, address)
+def test_map__box_by_shift_and_pick_by_click(chromium, address):
+    page, wrong = opened(chromium, address)
     box = drawn(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.keyboard.down("Shift")
@@ -186,8 +161,8 @@ def test_map__box_by_shift_and_pick_by_click(browser, address):
     assert wrong == []
 
 
-def test_map__text_of_the_data_is_never_markup(browser, address):
-    page, _ = opened(browser, address)
+def test_map__text_of_the_data_is_never_markup(chromium, address):
+    page, _ = opened(chromium, address)
     box = drawn(page)
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.locator(".tip").wait_for(state="visible", timeout=20_000)
@@ -201,10 +176,10 @@ def test_map__text_of_the_data_is_never_markup(browser, address):
     assert page.evaluate("window.harm") is None
 
 
-def test_map__brush_greys_out_and_says_so(browser, address):
-    page, _ = opened(browser, address)
+def test_map__brush_greys_out_and_says_so(chromium, address):
+    page, _ = opened(chromium, address)
     drawn(page)
-    scale = page.locator(".scale canvas").bounding_box()
+    scale = still(page.locator(".scale canvas"))
     page.mouse.move(scale["x"] + scale["width"] / 2, scale["y"] + 20)
     page.mouse.down()
     page.mouse.move(scale["x"] + scale["width"] * 0.8, scale["y"] + 20)
@@ -215,8 +190,8 @@ def test_map__brush_greys_out_and_says_so(browser, address):
     assert abs(greyed - PAIRS / 2) < PAIRS / 20
 
 
-def test_map__without_webgl_the_simple_map_comes(browser, address):
-    page, wrong = opened(browser, address, WITHOUT_WEBGL)
+def test_map__without_webgl_the_simple_map_comes(chromium, address):
+    page, wrong = opened(chromium, address, WITHOUT_WEBGL)
     page.get_by_text("This is the simple map").wait_for(timeout=40_000)
     plot = page.locator(".js-plotly-plot")
     plot.wait_for()
@@ -226,11 +201,8 @@ def test_map__without_webgl_the_simple_map_comes(browser, address):
     assert wrong == []
 
 
-def test_map__lost_context_gives_way_to_the_simple_map(browser, address):
-    page, _ = opened(browser, address)
+def test_map__lost_context_gives_way_to_the_simple_map(chromium, address):
+    page, _ = opened(chromium, address)
     drawn(page)
-    page.locator(".points").evaluate(
-        "node => node.getContext('webgl2').getExtension('WEBGL_lose_context').loseContext()"
-    )
-    page.get_by_text("Trying to get it back").wait_for(timeout=10_000)
+    assert "Trying to get it back" in page.locator(".points").evaluate(LOSE)
     page.get_by_text("This is the simple map").wait_for(timeout=20_000)

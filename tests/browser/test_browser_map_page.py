@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from waiting import still
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "views"))
 from review_pools import pairs_batch
@@ -113,10 +114,10 @@ def circle_right(page, box):
 
 
 def selects_right(page):
-    box = page.locator(".overlay").bounding_box()
     page.locator(".stage").focus()
     page.keyboard.press("l")
-    circle_right(page, box)
+    page.wait_for_selector('.overlay[data-tool="lasso"]', timeout=MILLISECONDS)
+    circle_right(page, still(page.locator(".overlay")))
     page.get_by_text(f"Selected {PAIRS // 2}").wait_for(timeout=MILLISECONDS)
 
 
@@ -147,6 +148,19 @@ def test_map_page__colour_lasso_gallery_save_reload(chromium, serve, pool):
     assert wrong == []
 
 
+def test_map_page__a_pair_is_shown_on_the_map_and_ringed(chromium, serve, pool):
+    page, wrong = opened(chromium, serve(pool) + "/pair?pair=p7")
+    page.get_by_role("button", name="Show it on the map").click(timeout=MILLISECONDS)
+    page.wait_for_url("**/map*", timeout=MILLISECONDS)
+    ringed = "row => window.chipsPoolMap?.get('map')?.map?.picked === row"
+    page.wait_for_function(ringed, arg=7, timeout=MILLISECONDS)
+    page.get_by_role("button", name="Add to selection").wait_for(timeout=MILLISECONDS)
+    page.get_by_text("Matching 60").click()
+    page.locator(".card", has_text=f"p{PAIRS - 1}").click(timeout=MILLISECONDS)
+    page.wait_for_function(ringed, arg=PAIRS - 1, timeout=MILLISECONDS)
+    assert wrong == []
+
+
 def test_map_page__hostile_captions_stay_text(chromium, serve, pool):
     page, wrong = opened(chromium, serve(pool) + "/map")
     drawn(page)
@@ -164,8 +178,7 @@ def test_map_page__without_webgl_the_same_selection(chromium, serve, pool):
     page.get_by_text("This is the simple map").wait_for(timeout=MILLISECONDS)
     plot = page.locator(".js-plotly-plot")
     plot.wait_for(timeout=MILLISECONDS)
-    page.wait_for_timeout(1500)
-    box = plot.bounding_box()
-    circle_right(page, box)
+    page.locator(".js-plotly-plot .draglayer").wait_for(state="attached", timeout=MILLISECONDS)
+    circle_right(page, still(plot))
     page.get_by_text(f"Selected {PAIRS // 2}").wait_for(timeout=MILLISECONDS)
     assert wrong == []

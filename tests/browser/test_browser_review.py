@@ -81,9 +81,6 @@ def test_review__verdicts_by_keyboard_survive_a_reload_and_are_taken_back(pool, 
     reader.sees("p3")
     reader.told("Saved: correct.")
     assert sum(reader.received) < 20_000
-    assert (
-        int(reader.page.evaluate("window.chipsReview.reviewer.root.dataset.took")) < 4_000
-    )  # 400 where nobody else works
     reader.press("ArrowRight")
     reader.sees("p1")
     reader.press("ArrowLeft")
@@ -173,7 +170,7 @@ def test_review__an_app_that_is_gone_is_told_and_nothing_moves_on(pool, serve, c
     reader.sees("p2")
     reader.page.evaluate("() => { window.chipsReview.send = () => {} }")
     reader.press("m")
-    reader.told("not saved")
+    reader.told("may not be saved")
     assert reader.page.evaluate("window.chipsReview.reviewer.root.dataset.ready") == "p2"
 
 

@@ -182,6 +182,7 @@ def test_payload__a_long_caption_is_cut_and_says_so(desk):
     scored = type(desk.scored)(**{name: getattr(desk.scored, name) for name in _fields(desk)} | {"pairs": pairs})
     data, _ = payload(Desk(**{**vars(desk), "scored": scored}), Screen(walk_of_row(2), desk.codes(), note=""))
     assert data["pair"]["more"]
+    assert all(item["text"].endswith("…") and len(item["text"]) < 200 for item in data["near"]["items"])
     assert len(str(data)) < 20_000
 
 

@@ -103,11 +103,15 @@ def _why(desk: Desk, row: int, *, near: Near | None) -> dict[str, Any]:
 def _better(desk: Desk, near: Near) -> dict[str, Any]:
     captions = desk.scored.pairs["caption"]
     items = [
-        {"text": captions.iloc[found.row][:NEAR_TEXT], "count": f"{found.pairs:,} pair{'s' * (found.pairs != 1)}"}
+        {"text": _cut(captions.iloc[found.row]), "count": f"{found.pairs:,} pair{'s' * (found.pairs != 1)}"}
         for found in near.best
     ]
     title = "Captions of the pool that fit this image better" if items else "No caption of the pool fits it better"
     return {"title": title, "items": items}
+
+
+def _cut(caption: str) -> str:
+    return caption if len(caption) <= NEAR_TEXT else caption[:NEAR_TEXT].rstrip() + "…"
 
 
 def _near(desk: Desk, row: int, near: Near | None) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def _near(desk: Desk, row: int, near: Near | None) -> dict[str, Any]:
             {
                 "id": line["pair_id"],
                 "url": _image(desk, other, size=192),
-                "text": line["caption"][:NEAR_TEXT],
+                "text": _cut(line["caption"]),
                 "label": line["label"][:80],
                 "badge": "same image" if same else f"{cosine:.2f}",
                 "same": same,

@@ -255,7 +255,7 @@ class Reviewer {
     this.root.setAttribute("aria-busy", "true");
     this.late = setTimeout(() => {
       this.#settle();
-      this.#told({ text: "No answer from the app: not saved. Is it still running? Reload the page to see what is saved.", ok: false });
+      this.#told({ text: "No answer from the app yet: this may not be saved. Is it still running? Reload the page to see what is saved.", ok: false });
     }, SILENCE);
     slot.send({ ...message, pair: pair?.id ?? null, seen: this.data.seen, note, n: this.pending });
   }

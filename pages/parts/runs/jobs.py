@@ -89,7 +89,8 @@ def _draw_alive(folder: Path) -> None:
         words, button = st.columns([5, 1], vertical_alignment="center")
         with words:
             number = f"Step {state.step_index + 1:d} of {len(job.steps):d}: " if len(job.steps) > 1 else ""
-            st.text(f"{number}{_stage(job)}")
+            words = f"{number}{_stage(job)}"
+            st.text(words[:1].upper() + words[1:])
         if button.button("Cancel", key="cancel_job", icon=":material/stop_circle:", width="stretch"):
             with st.spinner("Stopping; finished work is kept."):
                 runner.cancel(job)
