@@ -2,75 +2,32 @@
 
 A file is written to a temporary name beside its place, flushed to the disk, read back and compared, renamed over its
 place, and the folder is flushed; a crash or a full disk at any of these calls leaves the old file or the new one, never
-a part. The system calls that change the disk go through one small object, `calls`, which the fault tests replace by one
-that dies or fails at the k-th call.
+a part. The system calls that change the disk go through one small object, `disk.calls`, which the fault tests replace.
 """
 
-import errno
 import hashlib
 import json
 import os
 import secrets
-import shutil
+import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.lib import format as npy_format
 
-from chips_core.errors import DiskFault, NoSpace, NotWritable, PoolDamaged
+from chips_core import disk
+from chips_core.disk import CHECK_DISK, PIECE, told
+from chips_core.errors import DiskFault, PoolDamaged
 
 TEMPORARY = ".tmp-"  # temporary files begin so; leftovers of a killed process are swept by `sweep`
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
-PIECE = 1 << 24  # bytes written or read at a time
-_CHECK_DISK = "check this disk (its log, its connection), then run the same command again; finished work is kept."
 _RESTORE = "take the file from a copy of this folder, or make it again."
 _NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-
-
-class SystemCalls:
-    """The calls that change the disk, in one place so that a test can make each of them fail."""
-
-    def open(self, path: str, flags: int, mode: int) -> int:
-        """Opens or creates a file."""
-        return os.open(path, flags, mode)
-
-    def write(self, descriptor: int, data: bytes | memoryview) -> int:
-        """Writes some of `data`."""
-        return os.write(descriptor, data)
-
-    def allocate(self, descriptor: int, size: int) -> None:
-        """Reserves the blocks of a file, so that a full disk is an error now and not a SIGBUS later."""
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, size)
-        else:  # macOS has no such call: writing zeros reserves them too
-            _fill_with_zeros(descriptor, size)
-
-    def sync(self, descriptor: int) -> None:
-        """Flushes a file or a folder to the disk."""
-        os.fsync(descriptor)
-
-    def rename(self, source: str, target: str) -> None:
-        """Renames, replacing what is there."""
-        os.replace(source, target)
-
-    def remove(self, path: str) -> None:
-        """Removes a file."""
-        os.unlink(path)
-
-    def make_folder(self, path: str, mode: int) -> None:
-        """Makes a folder."""
-        os.mkdir(path, mode)
-
-    def remove_folder(self, path: str) -> None:
-        """Removes an empty folder."""
-        os.rmdir(path)
-
-
-calls = SystemCalls()
+ARRAY_DAMAGE = (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError)  # numpy, at a header that is not whole
 
 
 @contextmanager
@@ -82,8 +39,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     with _temporary(path, os.O_RDWR) as descriptor:
         handle = _Handle(descriptor, path)
         yield cast(BinaryIO, handle)
-        with _told(path, needs=handle.tell()):
-            calls.sync(descriptor)
+        with told(path, needs=handle.tell()):
+            disk.calls.sync(descriptor)
         _read_back(descriptor, handle=handle)
 
 
@@ -119,11 +76,21 @@ def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
         npy_format.write_array(handle, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
 
 
+def read_array(path: Path, *, mapped: Literal["r", "r+"] | None = None) -> np.ndarray[Any, Any]:
+    """Returns what a .npy file holds, whole or as a map; objects, which would run code, and damage are refused."""
+    try:
+        return cast("np.ndarray[Any, Any]", np.load(path, mmap_mode=mapped, allow_pickle=False))
+    except FileNotFoundError:
+        raise
+    except ARRAY_DAMAGE as error:
+        raise PoolDamaged(f"{path.name} is not a readable array.", fix=_RESTORE) from error
+
+
 def create_empty(path: Path) -> bool:
     """Makes an empty private file if there is none, for a database to fill; returns whether it did."""
-    with _told(path):
+    with told(path):
         try:
-            os.close(calls.open(str(path), os.O_RDWR | _NEW, FILE_MODE))
+            os.close(disk.calls.open(str(path), os.O_RDWR | _NEW, FILE_MODE))
         except FileExistsError:
             return False
     return True
@@ -136,8 +103,8 @@ def open_log(path: Path) -> int:
 
 def open_lock(path: Path) -> int:
     """Returns a descriptor of a lock file, made if there is none; nothing is ever written to it."""
-    with _told(path):
-        return calls.open(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    with told(path):
+        return disk.calls.open(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
 
 
 def make_folder(path: Path) -> None:
@@ -146,9 +113,9 @@ def make_folder(path: Path) -> None:
         return
     if not path.parent.is_dir():
         make_folder(path.parent)
-    with _told(path):
+    with told(path):
         try:
-            calls.make_folder(str(path), FOLDER_MODE)
+            disk.calls.make_folder(str(path), FOLDER_MODE)
         except FileExistsError:
             if path.is_dir():  # another process was quicker
                 return
@@ -160,8 +127,8 @@ def sync_folder(path: Path) -> None:
     """Flushes a folder, so that a rename in it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with _told(path):
-            calls.sync(descriptor)
+        with told(path):
+            disk.calls.sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -170,8 +137,8 @@ def sync_file(path: Path) -> None:
     """Flushes a file that was written through a map."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        with _told(path):
-            calls.sync(descriptor)
+        with told(path):
+            disk.calls.sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -184,9 +151,9 @@ def new_array(path: Path, *, shape: tuple[int, ...], dtype: Any) -> np.memmap[An
     with _temporary(path, os.O_RDWR) as descriptor:
         handle = _Handle(descriptor, path)
         npy_format.write_array_header_1_0(cast(Any, handle), header)
-        with _told(path, needs=handle.tell() + size):
-            calls.allocate(descriptor, handle.tell() + size)
-            calls.sync(descriptor)
+        with told(path, needs=handle.tell() + size):
+            disk.calls.allocate(descriptor, handle.tell() + size)
+            disk.calls.sync(descriptor)
     return _mapped(path)
 
 
@@ -195,8 +162,8 @@ def open_array(path: Path) -> np.memmap[Any, Any]:
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
-        with _told(path, needs=size):
-            calls.allocate(descriptor, size)
+        with told(path, needs=size):
+            disk.calls.allocate(descriptor, size)
     finally:
         os.close(descriptor)
     return _mapped(path)
@@ -204,8 +171,8 @@ def open_array(path: Path) -> np.memmap[Any, Any]:
 
 def move(source: Path, target: Path) -> None:
     """Renames a file or a folder to its final name, durably."""
-    with _told(target):
-        calls.rename(str(source), str(target))
+    with told(target):
+        disk.calls.rename(str(source), str(target))
     sync_folder(target.parent)
     if source.parent != target.parent:
         sync_folder(source.parent)
@@ -213,14 +180,14 @@ def move(source: Path, target: Path) -> None:
 
 def remove(path: Path) -> None:
     """Removes a file or a whole folder, never what a link points to; what is already gone is fine."""
-    with _told(path):
+    with told(path):
         try:
             if path.is_dir() and not path.is_symlink():
                 for child in sorted(path.iterdir()):
                     remove(child)
-                calls.remove_folder(str(path))
+                disk.calls.remove_folder(str(path))
             else:
-                calls.remove(str(path))
+                disk.calls.remove(str(path))
         except FileNotFoundError:
             return
 
@@ -250,9 +217,9 @@ class _Handle:
     def write(self, data: bytes | memoryview) -> int:
         view = memoryview(data).cast("B")
         sent = 0
-        with _told(self._path, needs=len(view)):
+        with told(self._path, needs=len(view)):
             while sent < len(view):
-                sent += calls.write(self._descriptor, view[sent:])
+                sent += disk.calls.write(self._descriptor, view[sent:])
         self._digest.update(view)
         self._position += sent
         return sent
@@ -280,7 +247,7 @@ class _Handle:
 
 
 def _mapped(path: Path) -> np.memmap[Any, Any]:
-    return cast("np.memmap[Any, Any]", np.load(path, mmap_mode="r+", allow_pickle=False))
+    return cast("np.memmap[Any, Any]", read_array(path, mapped="r+"))
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -298,16 +265,16 @@ def _no_constant(name: str) -> Any:
 def _temporary(path: Path, flags: int) -> Iterator[int]:
     """Yields the descriptor of a new file beside `path`, renamed over it when the block ends well."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
-    with _told(path):
-        descriptor = calls.open(str(temporary), flags | _NEW, FILE_MODE)
+    with told(path):
+        descriptor = disk.calls.open(str(temporary), flags | _NEW, FILE_MODE)
     committed = False
     try:
         try:
             yield descriptor
         finally:
             os.close(descriptor)
-        with _told(path):
-            calls.rename(str(temporary), str(path))
+        with told(path):
+            disk.calls.rename(str(temporary), str(path))
         committed = True
     finally:
         if not committed:
@@ -324,41 +291,5 @@ def _read_back(descriptor: int, *, handle: _Handle) -> None:
     if digest.digest() != handle.digest():
         raise DiskFault(
             f"{handle.name} does not read back as it was written; it was not put in place.",
-            fix=_CHECK_DISK,
+            fix=CHECK_DISK,
         )
-
-
-@contextmanager
-def _told(path: Path, *, needs: int = 0) -> Iterator[None]:
-    """Turns what a disk can refuse into a sentence with the file's name; other errors pass."""
-    try:
-        yield
-    except OSError as error:
-        reason = f"Writing {path.name} failed: {os.strerror(error.errno or 0)}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(
-                f"{reason} ({_room(path, needs=needs)}). Nothing of it was committed.",
-                fix="free space on that disk, then run the same command again; finished work is kept.",
-            ) from error
-        if error.errno == errno.EIO:
-            raise DiskFault(
-                f"{reason}. Nothing of it was committed.",
-                fix=_CHECK_DISK,
-            ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise NotWritable(
-                f"{reason}.", fix="choose a folder that you may write to; a pool that is only read needs no more."
-            ) from error
-        raise
-
-
-def _room(path: Path, *, needs: int) -> str:
-    free = shutil.disk_usage(path.parent).free
-    return (f"{needs:,} bytes needed, " if needs else "") + f"{free:,} bytes free on its disk"
-
-
-def _fill_with_zeros(descriptor: int, size: int) -> None:
-    """Extends a file to `size` bytes with written zeros; what is there stays."""
-    at = os.lseek(descriptor, 0, os.SEEK_END)
-    while at < size:
-        at += os.write(descriptor, bytes(min(PIECE, size - at)))

@@ -4,12 +4,17 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, field, fields
 from typing import Any, TypeVar
 
 from chips_core.errors import UsageError
 
 T = TypeVar("T")
+
+
+def at_least(least: float, *, default: Any) -> Any:
+    """Returns a field of settings that `settings_from` refuses below `least`."""
+    return field(default=default, metadata={"least": least})
 
 
 def settings_from(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
@@ -21,7 +26,7 @@ def settings_from(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
         where: how to name the source in a message, such as `score.toml`.
     """
     hints = typing.get_type_hints(cls)
-    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    known = {one.name: one for one in fields(cls)}  # type: ignore[arg-type]
     for key, value in values.items():
         if key not in known:
             near = difflib.get_close_matches(key, list(known), n=1)
@@ -31,6 +36,9 @@ def settings_from(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
             )
         if not _fits(value, hints[key]):
             raise UsageError(f"{where}: setting '{key}' is {value!r}, expected {hints[key]}.", fix="correct the value.")
+        least = known[key].metadata.get("least")
+        if least is not None and not value >= least:  # NaN is not
+            raise UsageError(f"{where}: setting '{key}' is {value}, at least {least:g} is needed.", fix="correct it.")
     lacking = [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]
     if lacking:
         raise UsageError(f"{where}: missing setting {', '.join(lacking)}.", fix="add it.")

@@ -56,4 +56,8 @@ class OutcomeReport:
         rest = ", ".join(f"{n:,} {name}" for name, n in self.counts.items() if n)
         given = self.given
         what = f"All {given:,} of {given:,} inputs failed ({rest})." if given else "The source has no rows."
-        raise InputError(what, fix="the app shows every row's reason; mend the source and use a new folder.")
+        raise InputError(
+            what,
+            fix="mend the source, or name its columns or the folder of its images, and take it into a new folder. "
+            "The app shows the reason of every row.",
+        )

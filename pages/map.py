@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from chips_core.errors import ChipsError
+from pages.parts.errors import errors_shown
 from pages.parts.map_page.bar import draw_bar
 from pages.parts.map_page.controls import draw_controls, draw_hits, draw_search
-from pages.parts.map_page.desk import desk_of, layout_of
+from pages.parts.map_page.desk import desk_of, layout_of, look_at_wanted
 from pages.parts.map_page.pane import draw_map, offer_map, take_map_event
 from pages.parts.map_page.panel import draw_panel
-from pages.parts.opened import literal, ready_pool
+from pages.parts.opened import ready_pool
 from pages.parts.selections import settle
 
 TALL = """<style>
@@ -18,8 +18,9 @@ TALL = """<style>
 
 pool = ready_pool()
 st.html(TALL)  # the map and the panel grow with the window
-try:
+with errors_shown():
     desk = desk_of(pool)
+    look_at_wanted(desk)
     space, layout = layout_of(desk)
     if layout is not None:
         take_map_event(desk, layout)  # before anything is drawn, so that the whole page answers in one run
@@ -37,6 +38,3 @@ try:
     with panel:
         draw_bar(desk)
         draw_panel(desk)
-except ChipsError as error:
-    st.title("Map")
-    st.error(literal(f"{error.what} {error.fix}"))

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from chips_core.errors import ChipsError
 from chips_core.views.queue import runs_of
-from pages.parts.opened import literal, ready_pool
+from pages.parts.errors import errors_shown
+from pages.parts.opened import ready_pool
 from pages.parts.review.component import draw_program
 from pages.parts.review.controls import LIST, draw_controls
-from pages.parts.review.desk import review
 from pages.parts.review.listing import draw_list
+from pages.parts.review.reviewer import review
 
 pool = ready_pool()
 runs = runs_of(pool)
@@ -17,12 +17,10 @@ if not runs:
     st.info("This pool has no scores yet, so there is no queue. Score it on the Runs page, or in a terminal:")
     st.code("chips score POOL", language=None)
     st.stop()
-try:
+with errors_shown():
     desk, form = draw_controls(pool, runs)
     if form == LIST:
         draw_list(desk)
     else:
         draw_program()
         review(desk)
-except ChipsError as error:
-    st.error(literal(f"{error.what} {error.fix}"))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.parts.errors import errors_shown
 from pages.parts.look import dress
 from pages.parts.opened import open_wanted
 
@@ -22,4 +23,6 @@ PAGES = [
     st.Page("runs.py", title="Runs", icon=":material/play_circle:", url_path="runs"),
     st.Page("pair.py", title="Pair", url_path="pair", visibility="hidden"),
 ]
-st.navigation(PAGES, position="top").run()
+page = st.navigation(PAGES, position="top")
+with errors_shown():
+    page.run()

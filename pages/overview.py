@@ -11,6 +11,7 @@ from chips_core.views.runs import score_shapes
 from pages.parts import charts
 from pages.parts.cards import Card, cards
 from pages.parts.charts import Bar
+from pages.parts.errors import errors_shown
 from pages.parts.health import draw_health
 from pages.parts.images import image_url
 from pages.parts.opened import current, current_run, draw_picker, go_to, has_page, literal, open_pair
@@ -121,7 +122,8 @@ with left:
 run = current_run(state.pool)
 with right:
     if run is not None:
-        draw_scores(state.pool, run)
+        with errors_shown():
+            draw_scores(state.pool, run)
     draw_samples(state.pool, count=8 if run is None else 4)
 draw_health(state.pool)
 draw_made_of(state.pool, BELOW, across=3)

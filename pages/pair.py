@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from chips_core.errors import ChipsError
 from chips_core.views.pair import find_pair
-from pages.parts.opened import literal, ready_pool
+from pages.parts.errors import errors_shown
+from pages.parts.opened import ready_pool
 from pages.parts.pair_view import draw_pair
 
 LONGEST_ID = 500
@@ -20,7 +20,7 @@ def go() -> None:
 title, box = st.columns([3, 2], vertical_alignment="bottom")
 title.title("Pair")
 box.text_input("Pair id", value=wanted, key="pair_typed", on_change=go, max_chars=LONGEST_ID)
-try:
+with errors_shown():
     whole = find_pair(pool, wanted) if wanted else None
     if whole is not None:
         draw_pair(pool, whole)
@@ -28,5 +28,3 @@ try:
         st.error("This pool has no pair of that id. Check the address, or type another id above.")
     else:
         st.info("Type a pair's id above, or open a pair from another page.")
-except ChipsError as error:
-    st.error(literal(f"{error.what} {error.fix}"))

@@ -1,6 +1,6 @@
 """Faults made on purpose: a disk that dies, fills up, breaks or lies at the k-th call, and a record of the calls.
 
-`atomic.calls` is the one object through which the disk is changed; these stand in for it.
+`disk.calls` is the one object through which the disk is changed; these stand in for it.
 
     for k in every_call(scenario, fresh=..., ):  # a process killed at each call in turn
     with injected(Failing(at=3, code=errno.ENOSPC)): ...
@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from chips_core import atomic
+from chips_core import disk
 
 KILLED = 137
 PATIENCE = 60  # seconds after which a child that hangs is ended
 MOST_CALLS = 2_000
 
 
-class Unflushed(atomic.SystemCalls):
+class Unflushed(disk.SystemCalls):
     """The real calls without the wait for the disk: a killed process loses nothing by that, only a power cut does."""
 
     def sync(self, descriptor: int) -> None:
@@ -116,14 +116,14 @@ class Lying(Recording):
 
 
 @contextmanager
-def injected(calls: atomic.SystemCalls) -> Iterator[None]:
+def injected(calls: disk.SystemCalls) -> Iterator[None]:
     """Puts `calls` in place of the real ones for the block."""
-    before = atomic.calls
-    atomic.calls = calls
+    before = disk.calls
+    disk.calls = calls
     try:
         yield
     finally:
-        atomic.calls = before
+        disk.calls = before
 
 
 def killed_at(scenario: Callable[[], object], *, at: int) -> bool:
@@ -133,7 +133,7 @@ def killed_at(scenario: Callable[[], object], *, at: int) -> bool:
         code = 1
         try:
             signal.alarm(PATIENCE)
-            atomic.calls = Dying(at=at)
+            disk.calls = Dying(at=at)
             scenario()
             code = 0
         finally:

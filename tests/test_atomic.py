@@ -15,7 +15,7 @@ from faults import Failing, Lying, Recording, every_failure, every_kill, injecte
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chips_core import atomic
+from chips_core import atomic, disk
 from chips_core.errors import ChipsError, DiskFault, NoSpace, PoolDamaged
 
 OLD, NEW = b"old " * 1000, b"new " * 2000
@@ -69,7 +69,7 @@ def test_replacing__an_error_of_another_file_in_the_block_keeps_its_own_words(pl
         raise PermissionError(errno.EACCES, "elsewhere")
 
 
-def test_replacing__killed_at_every_call_leaves_old_or_new(place: Path) -> None:
+def test_d2__replacing_killed_at_every_call_leaves_old_or_new(place: Path) -> None:
     seen = set()
     for _ in every_kill(lambda: write_in_two_pieces(place), fresh=lambda: reset(place)):
         found = (place / "file").read_bytes()
@@ -81,7 +81,7 @@ def test_replacing__killed_at_every_call_leaves_old_or_new(place: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-def test_replacing__failing_at_every_call_says_so_and_leaves_old_or_new(place: Path, code: int) -> None:
+def test_d3__replacing_failing_at_every_call_says_so_and_leaves_old_or_new(place: Path, code: int) -> None:
     for _, error in every_failure(lambda: write_in_two_pieces(place), fresh=lambda: reset(place), code=code):
         assert isinstance(error, DiskFault if code == errno.EIO else NoSpace)
         assert error.exit_code == 3
@@ -89,12 +89,12 @@ def test_replacing__failing_at_every_call_says_so_and_leaves_old_or_new(place: P
         assert not temporaries(place)
 
 
-def test_replacing__a_full_disk_names_the_file_and_the_bytes_needed(place: Path) -> None:
+def test_d3__a_full_disk_names_the_file_and_the_bytes_needed(place: Path) -> None:
     with pytest.raises(NoSpace, match=r"file failed.*8,000 bytes needed"), injected(Failing(at=2, code=errno.ENOSPC)):
         atomic.write_bytes(place / "file", NEW)
 
 
-def test_replacing__a_disk_that_lies_is_caught_before_the_commit(place: Path) -> None:
+def test_m8__a_disk_that_lies_is_caught_before_the_commit(place: Path) -> None:
     reset(place)
     with pytest.raises(DiskFault, match="read back"), injected(Lying("file")):
         atomic.write_bytes(place / "file", NEW)
@@ -112,7 +112,7 @@ def durable_replacement(log: list[tuple[str, str]], folder: Path) -> bool:
     return "write" not in names[flush:] and ("sync", str(folder)) in log[rename:]
 
 
-def test_replacing__flushes_data_then_renames_then_flushes_the_folder(place: Path) -> None:
+def test_d5__replacing_flushes_data_then_renames_then_flushes_the_folder(place: Path) -> None:
     with injected(calls := Recording()):
         write_in_two_pieces(place)
     assert [name for name, _ in calls.log] == ["open", "write", "write", "sync", "rename", "sync"]
@@ -120,23 +120,23 @@ def test_replacing__flushes_data_then_renames_then_flushes_the_folder(place: Pat
 
 
 def write_in_place(folder: Path) -> None:
-    descriptor = atomic.calls.open(str(folder / "file"), os.O_WRONLY | os.O_TRUNC, 0o600)
-    atomic.calls.write(descriptor, NEW)
-    atomic.calls.sync(descriptor)
+    descriptor = disk.calls.open(str(folder / "file"), os.O_WRONLY | os.O_TRUNC, 0o600)
+    disk.calls.write(descriptor, NEW)
+    disk.calls.sync(descriptor)
     os.close(descriptor)
 
 
 def rename_before_flush(folder: Path) -> None:
-    descriptor = atomic.calls.open(str(folder / ".tmp-x"), os.O_WRONLY | os.O_CREAT, 0o600)
-    atomic.calls.write(descriptor, NEW)
-    atomic.calls.rename(str(folder / ".tmp-x"), str(folder / "file"))
-    atomic.calls.sync(descriptor)
+    descriptor = disk.calls.open(str(folder / ".tmp-x"), os.O_WRONLY | os.O_CREAT, 0o600)
+    disk.calls.write(descriptor, NEW)
+    disk.calls.rename(str(folder / ".tmp-x"), str(folder / "file"))
+    disk.calls.sync(descriptor)
     os.close(descriptor)
     atomic.sync_folder(folder)
 
 
 @pytest.mark.parametrize("broken", [write_in_place, rename_before_flush])
-def test_harness__catches_a_writer_broken_on_purpose(place: Path, broken: Callable[[Path], None]) -> None:
+def test_d5__the_harness_catches_a_writer_broken_on_purpose(place: Path, broken: Callable[[Path], None]) -> None:
     """A fault test that has never failed proves nothing: these two writers must not pass."""
     reset(place)
     with injected(calls := Recording()):
@@ -144,12 +144,12 @@ def test_harness__catches_a_writer_broken_on_purpose(place: Path, broken: Callab
     assert not durable_replacement(calls.log, place)
 
 
-def test_harness__catches_a_torn_file(place: Path) -> None:
+def test_d2__the_harness_catches_a_torn_file(place: Path) -> None:
     kills = every_kill(lambda: write_in_place(place), fresh=lambda: reset(place))
     assert any((place / "file").read_bytes() not in (OLD, NEW) for _ in kills)
 
 
-def test_new_array__reserves_and_flushes_before_it_is_seen(place: Path) -> None:
+def test_d3__a_new_array_is_reserved_and_flushed_before_it_is_seen(place: Path) -> None:
     with injected(calls := Recording()):
         array = atomic.new_array(place / "a.npy", shape=(np.int64(5), 3), dtype=np.float16)  # type: ignore[arg-type]
     assert array.shape == (5, 3)
@@ -160,7 +160,7 @@ def test_new_array__reserves_and_flushes_before_it_is_seen(place: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_new_array__failing_at_every_call_leaves_nothing(place: Path, code: int) -> None:
+def test_d3__a_new_array_failing_at_every_call_leaves_nothing(place: Path, code: int) -> None:
     def make() -> None:
         atomic.new_array(place / "a.npy", shape=(4, 2), dtype=np.float32)
 
@@ -182,7 +182,30 @@ def test_write_array__comes_back_and_objects_are_refused(place: Path) -> None:
     assert not (place / "b.npy").exists()
 
 
-def test_make_folder__killed_at_every_call_can_be_made_again(place: Path) -> None:
+@given(place=st.integers(0, 127), mask=st.integers(1, 255))
+def test_b11__an_array_with_any_header_is_read_or_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, place: int, mask: int
+) -> None:
+    path = tmp_path_factory.mktemp("header") / "a.npy"
+    np.save(path, np.arange(6.0))
+    data = bytearray(path.read_bytes())
+    data[place] ^= mask
+    path.write_bytes(data)
+    told: list[str] = []
+    for mapped in (None, "r"):
+        try:
+            atomic.read_array(path, mapped=mapped)  # type: ignore[arg-type]
+        except PoolDamaged as error:
+            told.append(error.what)
+    assert all("a.npy" in words for words in told)
+
+
+def test_read_array__that_is_not_there_is_no_damage(place: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        atomic.read_array(place / "none.npy")
+
+
+def test_d2__make_folder_killed_at_every_call_can_be_made_again(place: Path) -> None:
     for _ in every_kill(lambda: atomic.make_folder(place / "a" / "b"), fresh=lambda: reset(place)):
         atomic.make_folder(place / "a" / "b")
     assert stat.S_IMODE((place / "a" / "b").stat().st_mode) == 0o700
@@ -194,7 +217,7 @@ def test_make_folder__where_a_file_is_raises(place: Path) -> None:
         atomic.make_folder(place / "a")
 
 
-def test_move__killed_at_every_call_leaves_it_here_or_there(place: Path) -> None:
+def test_d2__move_killed_at_every_call_leaves_it_here_or_there(place: Path) -> None:
     def fresh() -> None:
         reset(place)
         (place / "from").mkdir()
@@ -278,7 +301,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_full_disk__a_real_one_is_told_and_keeps_what_was_there(small_disk: Path) -> None:
+def test_d3__a_real_full_disk_is_told_and_keeps_what_was_there(small_disk: Path) -> None:
     atomic.write_json(small_disk / "a.json", {"kept": True})
     with pytest.raises(NoSpace, match="free on its disk"):
         atomic.write_bytes(small_disk / "big", bytes(1 << 20))

@@ -98,7 +98,7 @@ def test_k10__odd_pool_names_are_inert(tmp_path: Path, name: str, monkeypatch: p
     assert not (tmp_path / "x").exists()
 
 
-def test_head__closed_pipe_is_quiet() -> None:
+def test_n2__a_closed_pipe_is_quiet() -> None:
     command = f"{sys.executable} -m chips_core --help | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""

@@ -1,24 +1,77 @@
 """The whole way on a tiny data set, watched: no network, no name where it does not belong, same answer twice."""
 
 import csv
+import io
+import json
+import re
+import shutil
 import socket
+import tarfile
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from faults import flipped
 from PIL import Image, PngImagePlugin
 from tiny import tiny_dataset, tiny_model
 
 from chips_core.cli import main
-from chips_core.store import Pool
+from chips_core.errors import PoolDamaged
+from chips_core.jobs import runner
+from chips_core.jobs.runner import StepRequest
+from chips_core.store import Artifact, Pool, Review, check_pool
+from chips_core.views.images import image_bytes
 
 CANARY = "CANARY^JANE-4711"
 METHODS = "queue,ecif,chips,clipscore,negcliploss"
+KINDS = {
+    "pairs", "features", "prompts", "captions", "fits", "scores", "maps", "duplicates", "traces", "honesty",
+    "selections",
+}  # fmt: skip
 
 
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Refuses every connection that is not to this machine, and keeps what was tried."""
+@dataclass(frozen=True)
+class Life:
+    """One pool's whole life: where it is, what was said meanwhile, and who was called."""
+
+    folder: Path
+    said: str
+    called: list[object]
+
+    @property
+    def pool(self) -> Path:
+        return self.folder / "pool"
+
+    def files(self, *, under: str) -> Iterator[Path]:
+        return (path for path in (self.folder / under).rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
+    """A data set full of a patient's name taken from intake to export, with every call to another machine refused."""
+    folder = tmp_path_factory.mktemp("life")
+    (folder / "temporary").mkdir()
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        called = guard_network(patch)
+        patch.setattr(tempfile, "tempdir", str(folder / "temporary"))
+        patch.setattr("chips_core.jobs.trace.REMOVALS", 2)
+        with redirect_stdout(said), redirect_stderr(said):
+            source, model = tiny_dataset(folder / "source", count=60), tiny_model(folder / "model")
+            with_canaries(source)
+            run_all(source, folder / "pool", model)
+            run_rest(folder)
+    return Life(folder, said.getvalue(), called)
+
+
+def guard_network(patch: pytest.MonkeyPatch) -> list[object]:
+    """Refuses every connection that is not to this machine, and every question for an address; returns the tries."""
     tried: list[object] = []
     connect = socket.socket.connect
 
@@ -29,7 +82,13 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
             raise OSError("no network in this test")
         connect(self, address)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    def unanswered(*question: object, **_: object) -> None:
+        tried.append(question)
+        raise OSError("no network in this test")
+
+    for name, stand_in in (("connect", guarded), ("connect_ex", guarded), ("sendto", unanswered)):
+        patch.setattr(socket.socket, name, stand_in)
+    patch.setattr(socket, "getaddrinfo", unanswered)
     return tried
 
 
@@ -38,6 +97,24 @@ def run_all(source: Path, pool: Path, model: Path) -> None:
     assert main(["encode", str(pool), "--model", str(model), "--precision", "fp32"]) == 0
     assert main(["score", str(pool), "--method", METHODS, "--target", "val", "--name", "run"]) == 0
     assert main(["check", str(pool)]) == 0
+
+
+def run_rest(folder: Path) -> None:
+    """Maps, traces, judges, selects and exports the pool that `run_all` made; a part of it in the background."""
+    pool = str(folder / "pool")
+    job = runner.start(Path(pool), [StepRequest("duplicates", {"pool": pool})])
+    with Review.open(Path(pool)) as review:
+        review.add_verdict(pair_id="p0003", verdict="patient data seen", reviewer="r", note=f"names {CANARY}")
+    while runner.job_at(job.folder).alive:
+        time.sleep(0.05)
+    assert runner.job_at(job.folder).state.status == "done"
+    for line in (
+        f"map {pool}", f"evaluate {pool}", f"trace {pool}", f"trace {pool} --image p0015 --retrain",
+        f"select {pool} --budget 0.3 --out best", f"export {pool} --selection best --to {folder}/out/csv",
+        f"export {pool} --selection all --to {folder}/out/copies --format jsonl --images copy",
+        f"export {pool} --selection all --to {folder}/out/shards --format webdataset", f"check {pool}",
+    ):  # fmt: skip
+        assert main(line.split()) == 0, line
 
 
 def with_canaries(source: Path) -> None:
@@ -59,32 +136,92 @@ def with_canaries(source: Path) -> None:
         csv.writer(handle).writerows(rows)
 
 
-def test_l1__canary_stays_in_the_declared_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    source, pool = tiny_dataset(tmp_path / "source", count=60), tmp_path / "pool"
-    with_canaries(source)
-    run_all(source, pool, tiny_model(tmp_path / "model"))
-    out = capfd.readouterr()
-    assert CANARY not in out.out + out.err
-    opened = Pool.open(pool)
-    assert any(CANARY in caption for caption in opened.pairs(["caption"])["caption"]), "the canary must be there at all"
-    for path in pool.rglob("*"):
-        if path.is_file() and not path.name.startswith("pairs-"):
-            assert CANARY.encode() not in path.read_bytes(), path.name
-    table = opened.table("scores", "run")
-    assert not table.astype(str).apply(lambda column: column.str.contains("CANARY")).to_numpy().any()
+def test_l1__canary_stays_in_the_declared_files(life: Life) -> None:
+    assert CANARY not in life.said
+    assert any(CANARY in caption for caption in Pool.open(life.pool).pairs(["caption"])["caption"])
+    for path in life.files(under="pool"):
+        declared = path.name.startswith(("pairs-", "review.sqlite"))
+        assert declared or CANARY.encode() not in path.read_bytes(), path.name
+    assert not list(life.files(under="temporary"))
 
 
-def test_l2__no_network(tmp_path: Path, no_network: list[object]) -> None:
-    source = tiny_dataset(tmp_path / "source", count=60)
-    run_all(source, tmp_path / "pool", tiny_model(tmp_path / "model"))
-    assert not no_network
+def test_l1__canary_leaves_in_an_export_only_as_text_of_a_pair(life: Life) -> None:
+    exported = list(life.files(under="out"))
+    held = {
+        path.relative_to(life.folder / "out").as_posix() for path in exported if CANARY.encode() in path.read_bytes()
+    }
+    assert held == {"copies/pairs.jsonl", "shards/shards/000000.tar"}
+    lines = [json.loads(line) for line in (life.folder / "out/copies/pairs.jsonl").read_text().splitlines()]
+    assert [line["pair_id"] for line in lines if CANARY in json.dumps(line)] == ["p0002"], "its caption, no file name"
+    with tarfile.open(life.folder / "out/shards/shards/000000.tar") as shard:
+        members = {member.name: shard.extractfile(member).read() for member in shard}  # type: ignore[union-attr]
+    assert {Path(name).suffix for name, data in members.items() if CANARY.encode() in data} == {".txt"}
+    assert not any(CANARY in path.name for path in exported)
 
 
-def test_l6__pool_is_private(tmp_path: Path) -> None:
-    source, pool = tiny_dataset(tmp_path / "source", count=12), tmp_path / "pool"
-    assert main(["intake", str(source), str(pool), "--quiet"]) == 0
-    assert pool.stat().st_mode & 0o777 == 0o700
-    assert all(path.stat().st_mode & 0o077 == 0 for path in pool.rglob("*"))
+def test_l1__canary_is_not_in_what_a_page_shows_of_an_image(life: Life) -> None:
+    for row in range(3):
+        assert CANARY.encode() not in image_bytes(life.pool, row, size=64)
+
+
+def test_l2__no_network(life: Life) -> None:
+    assert not life.called
+
+
+def test_l2__the_guard_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = guard_network(monkeypatch)
+    with pytest.raises(OSError, match="no network"):
+        urllib.request.urlopen("http://example.org", timeout=1)
+    with pytest.raises(OSError, match="no network"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
+    assert len(called) == 2
+
+
+def test_l6__pool_is_private(life: Life) -> None:
+    assert life.pool.stat().st_mode & 0o777 == 0o700
+    assert all(path.stat().st_mode & 0o077 == 0 for path in life.pool.rglob("*"))
+
+
+def test_m1__a_bit_flipped_in_each_kind_of_artifact_is_found_by_name_200_of_200(life: Life, tmp_path: Path) -> None:
+    """Flips one bit in every file of the pool at once, 200 times: each time each file is named, and no other."""
+    shutil.copytree(life.pool, tmp_path / "pool")
+    manifest = Pool.open(tmp_path / "pool").manifest
+    assert {artifact.kind for artifact in manifest.artifacts.values()} == KINDS
+    whole = {f.path: (tmp_path / "pool" / f.path).read_bytes() for a in manifest.artifacts.values() for f in a.files}
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        for name, data in whole.items():
+            (tmp_path / "pool" / name).write_bytes(flipped(data, bit=int(draw.integers(len(data) * 8))))
+        assert {finding.file for finding in check_pool(tmp_path / "pool").findings} == set(whole)
+
+
+def test_m1__damage_of_any_kind_is_never_read(life: Life, tmp_path: Path) -> None:
+    shutil.copytree(life.pool, tmp_path / "pool")
+    for artifact in Pool.open(life.pool).manifest.artifacts.values():
+        for file in artifact.files:
+            path = tmp_path / "pool" / file.path
+            whole = path.read_bytes()
+            path.write_bytes(flipped(whole, bit=len(whole) * 4))
+            with pytest.raises(PoolDamaged, match=re.escape(path.name)):
+                read_whole(Pool.open(tmp_path / "pool"), artifact)
+            path.write_bytes(whole)
+        read_whole(Pool.open(tmp_path / "pool"), artifact)
+
+
+def read_whole(pool: Pool, artifact: Artifact) -> None:
+    if artifact.kind == "pairs":
+        pool.pairs()
+    elif artifact.kind == "features":
+        pool.features(artifact.name)
+    else:
+        pool.table(artifact.kind, artifact.name)
+        pool.arrays(artifact.kind, artifact.name)
+
+
+def test_m6__no_path_of_this_machine_is_stored(life: Life) -> None:
+    for path in life.files(under="pool"):
+        if path.relative_to(life.pool).parts[0] != "jobs":  # a job says what was asked for here
+            assert str(life.folder).encode() not in path.read_bytes(), path
 
 
 def test_scores__the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:

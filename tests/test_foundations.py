@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chips_core import fingerprint
-from chips_core.config import settings_from
+from chips_core.config import at_least, settings_from
 from chips_core.errors import InputError, UsageError
 from chips_core.outcomes import Outcome, OutcomeReport
 from chips_core.progress import Meter, Terminal
@@ -42,6 +42,7 @@ class Knobs:
     share: float = 0.5
     mode: Literal["a", "b"] = "a"
     where: str | None = None
+    workers: int = at_least(1, default=2)
 
 
 def test_settings_from__good() -> None:
@@ -56,10 +57,12 @@ def test_settings_from__good() -> None:
         ({"name": "x", "size": True}, "'size' is True"),
         ({"name": "x", "mode": "c"}, "'mode' is 'c'"),
         ({"name": None}, "'name' is None"),
+        ({"name": "x", "workers": 0}, "'workers' is 0, at least 1"),
+        ({"name": "x", "workers": -3}, "'workers' is -3, at least 1"),
         ({}, "missing setting name"),
     ],
 )
-def test_settings_from__bad_is_named(values: dict[str, object], message: str) -> None:
+def test_n4__bad_settings_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         settings_from(Knobs, values, where="f.toml")
 

@@ -1,14 +1,16 @@
 """The house rules that a machine can check: layers, banned calls, sizes, the app's settings."""
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOUNDATIONS = {"errors", "config", "fingerprint", "atomic", "outcomes", "progress", "pairs_schema"}
+FOUNDATIONS = {"errors", "config", "fingerprint", "atomic", "disk", "outcomes", "progress", "pairs_schema"}
 LAYERS = {
     **dict.fromkeys(FOUNDATIONS, 0),
     **dict.fromkeys(("data", "clip", "influence", "store", "phantoms"), 1),
@@ -18,6 +20,7 @@ LAYERS = {
 }
 # Within the upper layers only these edges are allowed: benchmarks measure the steps.
 SAME_LAYER = {("bench", "jobs"), ("cli", "commands"), ("__main__", "cli")}
+PRODUCT = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py")), *sorted((ROOT / "chips_core").rglob("*.py"))]
 MAX_FUNCTION, MAX_FILE, MAX_PAGE = 50, 400, 150
 
 
@@ -60,6 +63,29 @@ def test_layers__no_upward_or_sideways_import() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_layers__no_import_goes_round_in_a_circle() -> None:
+    names = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in PRODUCT}
+    needs = {name: {other for other, _ in imports(path) if other in names} for name, path in names.items()}
+    for name, others in needs.items():  # a module of a package is imported, not the package
+        others -= {other for other in others if any(inner.startswith(f"{other}.") for inner in others | {name})}
+    left = dict(needs)
+    while free := [name for name, others in left.items() if not (others - {name}) & left.keys()]:
+        for name in free:
+            del left[name]
+    circles = {name for name in left if name in _reached(name, left)}
+    assert not circles, f"these need each other: {sorted(circles)}"
+
+
+def _reached(start: str, needs: dict[str, set[str]]) -> set[str]:
+    """Returns all modules that a module needs, directly or not."""
+    found: set[str] = set()
+    coming = needs[start] & needs.keys()
+    while coming:
+        found |= coming
+        coming = {other for name in coming for other in needs[name] & needs.keys()} - found
+    return found
+
+
 def test_layers__every_package_is_known() -> None:
     unknown = {package_of(path) for path in sources("chips_core")} - set(LAYERS) - {"__init__"}
     assert not unknown
@@ -100,7 +126,7 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
             yield ast.unparse(node.func), node
 
 
-def test_calls__nothing_that_runs_code_or_hides_damage() -> None:
+def test_a1_c1__nothing_is_called_that_runs_code_or_hides_damage() -> None:
     words = (
         "LOAD_TRUNCATED_IMAGES",
         "weights_only=False",
@@ -119,7 +145,7 @@ def test_calls__nothing_that_runs_code_or_hides_damage() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_calls__only_atomic_writes_files() -> None:
+def test_m5__only_atomic_writes_files() -> None:
     banned = {
         "write_text",
         "write_bytes",
@@ -158,7 +184,7 @@ def _writes_to_memory(call: ast.Call, name: str) -> bool:
     return name.startswith(("atomic.", "self.", "pool.", "writer.")) or first.split(".")[0] in handles
 
 
-def test_excepts__none_that_swallows_everything() -> None:
+def test_d13__no_except_that_swallows_everything() -> None:
     wrong = []
     for folder in ("chips_core", "pages"):
         for path in sources(folder):
@@ -187,7 +213,7 @@ def test_sizes__functions_and_files() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_pages__dataset_text_never_reaches_markdown() -> None:
+def test_k3__dataset_text_never_reaches_markdown() -> None:
     """Markdown and HTML take constants, or names that are built from our own words and numbers (checked by suffix)."""
     banned = {"markdown", "write", "html", "caption", "latex", "title", "header", "subheader"}
     wrong = []
@@ -220,7 +246,7 @@ def _our_words(node: ast.expr) -> bool:
     return False
 
 
-def test_config__this_machine_only_and_silent() -> None:
+def test_k1__this_machine_only_and_silent() -> None:
     config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
     assert config["server"]["address"] == "127.0.0.1"
     assert config["server"]["enableXsrfProtection"] is True
@@ -241,4 +267,11 @@ def test_requirements__pinned_and_said_once() -> None:
                 assert sep, f"{file}: {line} is not pinned"
                 names.append(name.lower())
     assert len(names) == len(set(names))
-    assert not any(name.startswith("pyarrow==1") for name in names)
+
+
+@pytest.mark.parametrize(("package", "least"), [("pyarrow", (14, 0, 1)), ("torch", (2, 6, 0))])
+def test_b7_c1__versions_that_ran_code_of_their_input_are_ruled_out(package: str, least: tuple[int, ...]) -> None:
+    (pinned,) = re.findall(rf"^{package}==([\d.]+)$", (ROOT / "requirements.txt").read_text(), re.M)
+    assert tuple(map(int, pinned.split("."))) >= least
+    installed = version(package).split("+")[0]
+    assert tuple(map(int, installed.split(".")[:3])) >= least

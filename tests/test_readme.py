@@ -1,11 +1,16 @@
-"""The README stays true: every verb and option in it exists, every verb is in it, every file it names is there."""
+"""The README stays true: its commands run, every verb and option in it exists, every file it names is there."""
 
+import os
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
+from tiny import tiny_dataset
 
-from chips_core.cli import parser
+from chips_core.bench import engine
+from chips_core.cli import main, parser
 from chips_core.commands.listing import commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,13 +24,43 @@ def spoken() -> list[str]:
 
 
 @pytest.mark.parametrize("line", spoken())
-def test_readme__commands_exist(line: str) -> None:
+def test_n3__commands_of_the_readme_exist(line: str) -> None:
     words = line.split()
     verbs = {command.name: command for command in commands()}
     assert words[1] in verbs
     single = parser()._subparsers._group_actions[0].choices[words[1]]  # type: ignore[union-attr, index]
     known = {option for action in single._actions for option in action.option_strings}
     assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_n3__commands_of_the_readme_and_of_help_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Runs them as a newcomer types them, on a small data set: the five of the README, then every help's example.
+
+    `chips demo` alone is left out, which tests/jobs/test_jobs_demo.py runs.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("chips_core.jobs.trace.REMOVALS", 2)
+    monkeypatch.setattr(engine, "run", lambda **_: {"pairs": 1})
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _path, command: started.append(command) or sys.exit(0))
+    monkeypatch.setattr(os, "chdir", lambda _folder: None)
+    tiny_dataset(tmp_path / "my_data", count=60)
+    own = re.findall(r"^(chips [^\n#]+)", README, re.M)
+    order = ("score", "map", "evaluate", "trace", "select", "export", "check", "bench", "app")
+    examples = {command.name: command.example for command in commands()}
+    assert set(examples) == {"demo", "intake", "encode", *order}
+    assert [line.split()[1] for line in own] == ["intake", "encode", "score", "app"]
+    for line in [*own, *(examples[verb] for verb in order)]:
+        words = shlex.split(line.replace("p0042", "p0033"))[1:]  # an image of this data set's test split
+        if words[0] == "app":
+            with pytest.raises(SystemExit):
+                main(words)
+        else:
+            assert main(words) == 0, line + capfd.readouterr().err
+    assert len(started) == 2
+    assert (tmp_path / "out" / "best" / "shards" / "000000.tar").is_file()
 
 
 def test_readme__every_verb_is_told() -> None:

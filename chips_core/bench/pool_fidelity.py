@@ -17,13 +17,13 @@ SETS, QUICK_SETS = 200, 20
 
 
 def run(
-    *, pool: Path, target: str = "val", quick: bool = False, seed: int = 0, progress: Progress | None = None
+    *, pool: Path, target: str | None = None, quick: bool = False, seed: int = 0, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Returns `fidelity_of` a seeded sample of the pool, at heads fitted as audit mode fits them.
 
     Args:
         pool: an encoded pool.
-        target: its target set.
+        target: its target set; where none is named, what the score step takes.
         quick: fewer removals.
         seed: of the sample and of the removals.
         progress: told of each retraining.
@@ -32,7 +32,7 @@ def run(
     features = opened.feature_sets()[-1].name
     found = scoring_set(opened, target=target, plan=BlockPlan(seed=seed), features=features)
     with opened.writing("fidelity"):
-        fitted = fitted_heads(opened, found, features=features, target=target, progress=told)
+        fitted = fitted_heads(opened, found, features=features, progress=told)
     result = fidelity_of(
         _sample(found.inputs.pool, PAIRS, seed=seed),
         _sample(found.inputs.needed_target(), TARGETS, seed=seed),
@@ -41,7 +41,7 @@ def run(
         seed=seed,
         progress=told,
     )
-    return {"pool": opened.path.name, "features": features, "target": target, **result}
+    return {"pool": opened.path.name, "features": features, "target": found.target, **result}
 
 
 def _sample(pairs: Features, count: int, *, seed: int) -> Features:

@@ -56,7 +56,10 @@ def read_architecture(path: Path) -> Architecture:
 
 
 def architecture_of(described: Any, *, where: str, folder: Path | None = None) -> Architecture:
-    """Returns the architecture of a description already read; `where` names its source in a message."""
+    """Returns the architecture of a description already read; `where` names its source in a message.
+
+    Refused here, before anybody looks for weights: what describes no CLIP, and a model with the sigmoid loss.
+    """
     model = described.get("model_cfg", described) if isinstance(described, Mapping) else None
     lacking = [key for key in NEEDED if not isinstance(model, Mapping) or key not in model]
     if model is None or lacking:
@@ -64,6 +67,7 @@ def architecture_of(described: Any, *, where: str, folder: Path | None = None) -
             f"{where} does not describe a CLIP model: no {', '.join(lacking)}.",
             fix="it needs the keys embed_dim, vision_cfg and text_cfg, as in open_clip's model configs.",
         )
+    _refuse_sigmoid(model)
     own = ("preprocess_cfg", "tokenizer")
     plain = {key: value for key, value in model.items() if key not in own}
     preprocess, tokenizer = described.get("preprocess_cfg"), described.get("tokenizer")
@@ -72,7 +76,6 @@ def architecture_of(described: Any, *, where: str, folder: Path | None = None) -
 
 def build_model(architecture: Architecture, *, seed: int = 0, allow_network: bool = False) -> Any:
     """Returns the model of an architecture with random weights, the same ones for the same seed."""
-    refuse_sigmoid(architecture)
     open_clip = open_clip_module()
     settings = deepcopy(architecture.model)
     text, vision = settings["text_cfg"], settings["vision_cfg"]
@@ -101,9 +104,8 @@ def build_model(architecture: Architecture, *, seed: int = 0, allow_network: boo
         ) from error
 
 
-def refuse_sigmoid(architecture: Architecture) -> None:
-    """Raises InputError for a model with the sigmoid loss (SigLIP)."""
-    if architecture.model.get("init_logit_bias") is not None:
+def _refuse_sigmoid(model: Mapping[str, Any]) -> None:
+    if model.get("init_logit_bias") is not None:
         raise InputError(
             "This model was trained with the sigmoid loss (SigLIP): its logits have a bias and no softmax over a "
             "batch, so the scores here are not defined for it.",

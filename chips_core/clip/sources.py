@@ -18,6 +18,7 @@ from chips_core.errors import InputError, UsageError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+TAGS_TOLD = 8  # of the tags of a model, in a message
 OF_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -73,7 +74,7 @@ def _built_in(spec: ModelSpec, *, allow_network: bool) -> Located:
     if spec.weights is None:
         raise UsageError(
             f"{spec.name} needs weights.",
-            fix=f"name the file of a checkpoint, or one of the tags {', '.join(tags) or '(there are none)'}.",
+            fix=f"with --weights, name the file of a checkpoint or one of the tags {_listed(tags)}.",
         )
     tag = spec.weights.lower().replace("-", "_")
     if tag not in tags:
@@ -82,7 +83,7 @@ def _built_in(spec: ModelSpec, *, allow_network: bool) -> Located:
             raise InputError(
                 f"'{spec.weights}' is neither a file nor weights of {spec.name}"
                 + (f"; near: {near[0]}." if near else "."),
-                fix=f"the tags are {', '.join(tags) or '(there are none)'}.",
+                fix=f"check the path; the tags are {_listed(tags)}.",
             )
         return Located(architecture, _given(spec))
     return _tagged(replace(spec, weights=tag), architecture, allow_network=allow_network)
@@ -105,7 +106,8 @@ def _tagged(spec: ModelSpec, architecture: Architecture, *, allow_network: bool)
     if found is None:
         raise InputError(
             f"The weights '{spec.weights}' of {spec.name} are not on this disk, and the network is not used.",
-            fix=f"put the file at {by_hand / f'{spec.weights}.safetensors'} (or .pt), or allow the network once.",
+            fix=f"put the file at {by_hand / f'{spec.weights}.safetensors'} (or .pt), "
+            "or allow the network once (--allow-network).",
         )
     return Located(Architecture(model, preprocess), found)
 
@@ -122,7 +124,7 @@ def _from_hub(spec: ModelSpec, *, allow_network: bool) -> Located:
     if description is None:
         raise InputError(
             f"The model {spec.name} is not on this disk, and the network is not used.",
-            fix=f"put its {DESCRIPTION} and its weights into {by_hand}, or allow the network once.",
+            fix=f"put its {DESCRIPTION} and its weights into {by_hand}, or allow the network once (--allow-network).",
         )
     architecture = read_architecture(description)
     if spec.weights:
@@ -135,9 +137,14 @@ def _from_hub(spec: ModelSpec, *, allow_network: bool) -> Located:
     if found is None:
         raise InputError(
             f"The weights of {spec.name} are not on this disk, and the network is not used.",
-            fix=f"put {HUB_WEIGHTS[0]} into {by_hand}, or allow the network once.",
+            fix=f"put {HUB_WEIGHTS[0]} into {by_hand}, or allow the network once (--allow-network).",
         )
     return Located(architecture, found)
+
+
+def _listed(tags: Sequence[str]) -> str:
+    more = f" and {len(tags) - TAGS_TOLD} more" if len(tags) > TAGS_TOLD else ""
+    return (", ".join(tags[:TAGS_TOLD]) or "(there are none)") + more
 
 
 def _given(spec: ModelSpec) -> Path | None:

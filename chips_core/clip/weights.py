@@ -25,6 +25,7 @@ from chips_core.errors import InputError
 HEADER_LIMIT = 32 << 20  # bytes; the header of a ViT-bigG is under 300 kB, and reading one costs time before any check
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
+TORCH_BEGINS = (b"PK\x03\x04", b"\x80")  # a zip file, or the older form
 TORCH_ERRORS = (
     UnpicklingError,
     RuntimeError,
@@ -126,6 +127,9 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 def _read_torch(path: Path) -> dict[str, Any]:
     """Reads one of torch's own files; whatever is not a plain tensor, list, dict or number is refused."""
+    with path.open("rb") as handle:
+        if not handle.read(4).startswith(TORCH_BEGINS):
+            raise InputError(f"{path.name} is not a checkpoint.", fix="give a .safetensors or a .pt file.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -166,7 +170,7 @@ def _as_of_open_clip(model: Any, weights: dict[str, Tensor], *, name: str) -> di
 
 
 def _damaged(path: Path, cause: str) -> InputError:
-    cause = cause.strip().splitlines()[0][:200] if cause.strip() else "it ends too early"
+    cause = cause.strip().splitlines()[0].split(". ")[0][:200].rstrip(".") if cause.strip() else "it ends too early"
     return InputError(f"{path.name} is damaged: {cause}.", fix="fetch the file again.")
 
 

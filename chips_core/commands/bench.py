@@ -21,6 +21,7 @@ BENCHMARKS = {
     "trace": "whether the pairs that a trace blames really made the model err",
     "planted": "which of the demo's planted errors the queue finds",
     "clipcov": "how long ClipCov takes at a million pairs, and what it preserves",
+    "map": "the map's layout against plain UMAP, seconds and trustworthiness",
     "app": "what a person waits for in a real browser (--pool: the pool of the first view)",
 }
 NEEDS_POOL = ("planted",)
@@ -33,7 +34,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("benchmark", choices=tuple(BENCHMARKS), help=listed)
     parser.add_argument("--data", help="a dataset folder (detect, select, trace)")
     parser.add_argument("--pool", help="an encoded pool (fidelity), a demo pool (planted)")
-    parser.add_argument("--target", default="val", help="target set of --pool (default: val)")
+    parser.add_argument("--target", help="target set of --pool (default: as the score step)")
     parser.add_argument("--noise", type=float, default=0.2, help="share of captions to swap (default: 0.2)")
     parser.add_argument("--kind", choices=("within", "across"), default="within", help="swap within or across sources")
     parser.add_argument("--budgets", default="0.1,0.3", help="shares to select (default: 0.1,0.3)")

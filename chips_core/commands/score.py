@@ -19,7 +19,11 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[,NAME…]",
         help=f"what to compute, 'all' for everything that applies (default: {DEFAULT_METHODS})",
     )
-    parser.add_argument("--target", default="val", help="split or source that says what is wanted (default: val)")
+    parser.add_argument(
+        "--target",
+        help="split or source that says what is wanted, or held-out: a tenth of the pairs, whole patients at a time "
+        "(default: val where there is one, else held-out)",
+    )
     parser.add_argument(
         "--mode", choices=("audit", "paper"), default="audit", help="heads fitted first, or as they came"
     )

@@ -14,6 +14,7 @@ from chips_core.errors import InputError
 from chips_core.outcomes import Outcome
 from chips_core.store import Features, Pool, Review, Verdict
 from chips_core.store.manifest import Artifact
+from chips_core.store.parts import VAL, parts_of
 from chips_core.store.review_database import FILE as REVIEW
 
 SCORES, DUPLICATES, PROMPTS = "scores", "duplicates", "prompts"
@@ -67,18 +68,20 @@ def candidates_of(
         features: whether to read the features, which ClipCov needs.
     """
     used = _runs(pool, runs)
-    target = used[-1].record["target"] if used else (target or "val")
+    target = str(used[-1].record["target"] if used else (target or VAL))
     pairs = pool.kept(["pair_id", "split", "image_sha256", *BY_NAMES])
     stored = _stored(pool, used)
-    part, held_out = _parts(pairs, target=str(target))
+    parts = parts_of(pairs, target=target)
     near_name, near = _near(pool, count=len(pairs))
     barred, confirmed, verdicts = _verdicts(pool, ids=pairs["pair_id"].to_numpy(object))
     scores, columns = _columns(pool, used, count=len(pairs))
     names = {name: pairs[name].to_numpy(object) for name in BY_NAMES}
-    shared = leaks(groups=names["group"], hashes=pairs["image_sha256"].to_numpy(object), held_out=held_out, near=near)
+    shared = leaks(
+        groups=names["group"], hashes=pairs["image_sha256"].to_numpy(object), held_out=parts.kept_back, near=near
+    )
     table = Candidates(
         ids=pairs["pair_id"].to_numpy(object),
-        readable=part & (stored.done if stored is not None else True),
+        readable=parts.scored & (stored.done if stored is not None else True),
         names=names,
         scores=scores,
         columns=columns,
@@ -87,7 +90,7 @@ def candidates_of(
         embeddings=_embeddings(pool, stored) if features and stored is not None else None,
     )
     found = {artifact.name: artifact.fingerprint for artifact in used}
-    origin = Origin(pool.fingerprint, found, str(target), stored.name if stored else "", verdicts, near_name)
+    origin = Origin(pool.fingerprint, found, target, stored.name if stored else "", verdicts, near_name)
     return table, origin
 
 
@@ -111,20 +114,6 @@ def _stored(pool: Pool, runs: list[Artifact]) -> Features | None:
         return None
     named = runs[-1].record.get("features") if runs else None
     return pool.features(named if isinstance(named, str) else None)
-
-
-def _parts(pairs: Any, *, target: str) -> tuple[Mask, Mask]:
-    """Returns which pairs may be chosen from, and which are of the target or a test set, (N,) each."""
-    split = pairs["split"].to_numpy(object)
-    in_target = split == target
-    if not in_target.any():
-        in_target = pairs["source"].to_numpy(object) == target
-    held_out = np.asarray(in_target | (split == "test"), dtype=np.bool_)
-    part = ~held_out
-    if (split == "train").any():
-        part &= split == "train"
-        held_out |= split == "val"
-    return part, held_out
 
 
 def _near(pool: Pool, *, count: int) -> tuple[str, Rows | None]:

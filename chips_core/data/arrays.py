@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
+from chips_core.atomic import ARRAY_DAMAGE
 from chips_core.errors import InputError
 
 LONGEST_HEADER = 10_000
@@ -39,9 +40,12 @@ def read_header(archive: zipfile.ZipFile, name: str) -> ArrayHeader:
     info = archive.getinfo(name + ".npy")
     with archive.open(info) as member:
         stream = io.BytesIO(member.read(LONGEST_HEADER + 16))
-    version = npy_format.read_magic(stream)
-    read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-    shape, fortran, dtype = read(stream, max_header_size=LONGEST_HEADER)
+    try:
+        version = npy_format.read_magic(stream)
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, fortran, dtype = read(stream, max_header_size=LONGEST_HEADER)
+    except ARRAY_DAMAGE as error:
+        raise InputError(f"Array '{name}' has a damaged header.", fix="fetch it again.") from error
     if dtype.kind not in KINDS:
         raise InputError(f"Array '{name}' holds objects, not numbers.", fix="save it again as plain numbers.")
     if fortran and len(shape) > 1:

@@ -123,5 +123,5 @@ def _image_root(base: Path, images: list[Any]) -> Path:
     if not name or name.startswith("/") or ".." in name or "\0" in name:
         return base
     candidates = [base, base / "images", base.parent, base.parent / "images"]
-    candidates += sorted(child for child in base.parent.glob("*20??") if child.is_dir())
+    candidates += [child for place in (base, base.parent) for child in sorted(place.glob("*20??")) if child.is_dir()]
     return next((folder for folder in candidates if (folder / name).is_file()), base)

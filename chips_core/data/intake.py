@@ -4,8 +4,9 @@ The order of the questions: can the row be taken apart, is its pair id new, can 
 was this image with this caption given before. Memory does not grow with the source but for 16 bytes a row.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Literal
 
@@ -19,11 +20,12 @@ from chips_core.data.opener import ImageOpener
 from chips_core.data.rows import FIELDS, Row
 from chips_core.data.seen import FirstSeen, hash_of
 from chips_core.data.source_kind import Source
-from chips_core.outcomes import Outcome
+from chips_core.outcomes import FAILED, Outcome
 from chips_core.pairs_schema import PAIRS
 from chips_core.progress import Progress, Silent
 
 ROWS_AT_ONCE = 256
+REASONS_TOLD = 3  # of the reasons why rows failed, the most frequent
 
 Batch = list[tuple[Row, Outcome | None, str]]
 
@@ -47,13 +49,15 @@ def examine(
     """
     told = progress or Silent()
     told.start("intake", total=source.count_hint or 0, unit="rows")
-    ids, pairs, remarks = FirstSeen(), FirstSeen(), Counter[str]()
+    ids, pairs, remarks, reasons = FirstSeen(), FirstSeen(), Counter[str](), _Reasons()
     opener = ImageOpener(source.root, limits=limits)
     for batch, facts in checked(_admitted(source, ids), opener=opener, check=check, workers=workers):
         table = _Columns(pairs).of(batch, facts)
         remarks.update(flag for flags in table["flags"] for flag in flags)
+        reasons.add(batch, table)
         yield pa.RecordBatch.from_pydict(table, schema=PAIRS)
         told.advance(len(batch))
+    reasons.tell(told)
     for name, count in source.ignored.items():
         told.note(f"Passed over: {count:,} x {name}.")
     for flag in (Flag.PATIENT_DATA, Flag.BURNED_IN):
@@ -106,6 +110,26 @@ class _Columns:
         for i, number, where in zip(kept, numbers, first, strict=True):
             if where != number:
                 decided[i] = (Outcome.DUPLICATE, f"same image and same caption as row {where:,}")
+
+
+class _Reasons:
+    """Counts why rows failed, in the words of their reasons without the numbers in them."""
+
+    def __init__(self) -> None:
+        self._counts, self._first = Counter[str](), dict[str, str]()
+
+    def add(self, batch: Batch, table: Mapping[str, list[Any]]) -> None:
+        """Counts a batch."""
+        for (row, _, _), outcome, reason in zip(batch, table["outcome"], table["reason"], strict=True):
+            if outcome in FAILED:
+                words = re.sub(r"\d[\d,]*", "…", reason.removeprefix(f"{row.where}: "))
+                self._counts[words] += 1
+                self._first.setdefault(words, row.where)
+
+    def tell(self, progress: Progress) -> None:
+        """Says the most frequent reasons, and where each was met first."""
+        for words, count in self._counts.most_common(REASONS_TOLD):
+            progress.note(f"Failed: {count:,} x {words} (first: {self._first[words]}).")
 
 
 def _decided(row: Row, outcome: Outcome | None, reason: str, *, found: Checked) -> tuple[Outcome, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chips_core.config import at_least
 from chips_core.errors import InputError
 from chips_core.jobs.models import DEMO
 from chips_core.jobs.steps import run_step
@@ -27,7 +28,7 @@ class Settings:
     """Where to, which phantoms (`train`, `val` and `test` are how many), and whether to train the model anew."""
 
     pool: str
-    seed: int = 0
+    seed: int = at_least(0, default=0)
     retrain: bool = False
     train: int = 2400
     val: int = 300

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from chips_core import fingerprint
+from chips_core.config import at_least
 from chips_core.data import ImageOpener
 from chips_core.errors import UnreadableInput
 from chips_core.insight.duplicates import BITS, COMPARED, NEAR, Group, image_hash, near_by_hash, near_by_meaning
@@ -33,8 +34,8 @@ class Settings:
     """Which pool, and how many of 256 bits may differ between two images that count as the same."""
 
     pool: str
-    bits: int = NEAR
-    workers: int = 2
+    bits: int = at_least(0, default=NEAR)
+    workers: int = at_least(1, default=2)
 
 
 def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:

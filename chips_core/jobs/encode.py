@@ -19,10 +19,11 @@ import torch
 
 from chips_core import fingerprint
 from chips_core.clip import Encoder, load_encoder
+from chips_core.config import at_least
 from chips_core.data import ImageOpener
 from chips_core.errors import InputError, UnreadableInput
 from chips_core.jobs.captions import CutCaptions, cut_captions
-from chips_core.jobs.models import model_named
+from chips_core.jobs.models import model_named, model_record
 from chips_core.jobs.prompts import store_prompts
 from chips_core.outcomes import Outcome
 from chips_core.progress import Progress
@@ -44,8 +45,8 @@ class Settings:
     images: str | None = None
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    batch: int = 64
-    workers: int = 2
+    batch: int = at_least(1, default=64)
+    workers: int = at_least(1, default=2)
     allow_network: bool = False
 
 
@@ -77,7 +78,7 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
             count=len(pairs),
             image_dim=encoder.image_dim,
             text_dim=encoder.text_dim,
-            record=_record(encoder, settings),
+            record=_record(encoder, settings, pool=pool.path),
         )
         opener = ImageOpener(Path(settings.images) if settings.images else pool.source_root)
         _encode_pending(writer, encoder, pairs=pairs, opener=opener, settings=settings, progress=progress)
@@ -89,12 +90,11 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     return {"features": name, "encoder": encoder.name, "pairs": counts, "captions_cut": len(cuts.pair_ids)}
 
 
-def _record(encoder: Encoder, settings: Settings) -> dict[str, Any]:
+def _record(encoder: Encoder, settings: Settings, *, pool: Path) -> dict[str, Any]:
     return {
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
-        "model": settings.model,
-        "weights": Path(settings.weights).name if settings.weights else None,
+        **model_record(settings.model, weights=settings.weights, pool=pool),
         "preprocessing": encoder.preprocessing,
         "precision": encoder.precision,
         "context_length": encoder.context_length,

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from chips_core.errors import InputError, UsageError
+from chips_core.errors import InputError
 from chips_core.influence.blocks import Features
 from chips_core.influence.endpoint import Heads, embed
-from chips_core.jobs.models import model_named
+from chips_core.jobs.models import model_of_record
 from chips_core.jobs.scoring_set import class_prompts, heads_of, tensors_of
 from chips_core.progress import Progress
 from chips_core.store import Features as StoredFeatures
@@ -108,23 +108,20 @@ def encoded_split(pool: Pool, stored: StoredFeatures, *, split: str, classes: tu
 
 def _prompts(pool: Pool, stored: StoredFeatures, *, file: str | None) -> Prompts | None:
     if file is not None:
-        return _from_file(Path(file), stored)
+        return _from_file(Path(file), stored, pool=pool.path)
     classes, features = class_prompts(pool, stored.name)
     if features is None:
         return None
     return Prompts(classes, features, torch.arange(len(classes)), "the data's own")
 
 
-def _from_file(path: Path, stored: StoredFeatures) -> Prompts:
+def _from_file(path: Path, stored: StoredFeatures, *, pool: Path) -> Prompts:
     """Returns the prompts of a file, encoded by the model that encoded the pool."""
     from chips_core.clip import load_encoder, require_same_encoder
     from chips_core.clip.prompts import load_prompts, prompt_features
 
     given = load_prompts(path)
-    model = stored.record.get("model")
-    if not isinstance(model, str):
-        raise UsageError("The features do not say which model made them.", fix="encode the pool again.")
-    encoder = load_encoder(model_named(model, weights=stored.record.get("weights")), device="cpu", precision="fp32")
+    encoder = load_encoder(model_of_record(stored.record, pool=pool), device="cpu", precision="fp32")
     require_same_encoder(
         encoder,
         name=str(stored.record.get("encoder")),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from chips_core.config import at_least
 from chips_core.data import ColumnMap, ImageLimits, SourceKind, examine, open_source
 from chips_core.progress import Progress
 from chips_core.store import Pool
@@ -26,8 +27,8 @@ class Settings:
     group_col: str | None = None
     split_col: str | None = None
     check: Literal["full", "header"] = "full"
-    max_megapixels: float = 100
-    workers: int = 0
+    max_megapixels: float = at_least(1, default=100)
+    workers: int = at_least(0, default=0)
 
 
 def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from chips_core import fingerprint
+from chips_core.config import at_least
 from chips_core.errors import InputError
 from chips_core.insight.umap import layout
 from chips_core.insight.vectors import embeddings_of
@@ -24,9 +25,9 @@ class Settings:
     pool: str
     space: Literal["image", "text", "joint"] = "image"
     features: str | None = None
-    seed: int = 0
-    neighbours: int = 15
-    min_dist: float = 0.1
+    seed: int = at_least(0, default=0)
+    neighbours: int = at_least(2, default=15)
+    min_dist: float = at_least(0, default=0.1)
 
 
 def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:

@@ -4,12 +4,14 @@ A job is a list of steps. It lives in `<pool>/jobs/<id>/`: `request.json` (the s
 work goes on), `log.txt`. Whoever opens the pool finds it there. One job at a time works on a pool.
 """
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,17 +52,19 @@ class Job:
 
 def start(pool: Path, steps: Sequence[StepRequest]) -> Job:
     """Starts a job on `pool` and returns it once its process has taken over; refuses while another one works."""
-    for job in jobs(pool):
-        if job.alive:
-            raise PoolBusy(
-                f"Pool '{pool.name}' is at work: {job.state.stage or job.steps[0].step}, since {job.state.began}.",
-                fix="wait for it or cancel it on the Runs page.",
-            )
-    folder = pool / FOLDER / datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-    atomic.make_folder(folder)
-    atomic.write_json(folder / "request.json", {"steps": [asdict(s) for s in steps]})
-    _launch(folder)
-    return job_at(folder)
+    with _one_at_a_time(pool):
+        there = jobs(pool)
+        for job in there:
+            if job.alive:
+                raise PoolBusy(
+                    f"Pool '{pool.name}' is at work: {job.state.stage or job.steps[0].step}, since {job.state.began}.",
+                    fix="wait for it or cancel it on the Runs page.",
+                )
+        folder = pool / FOLDER / _next_id(there[0].id if there else "")
+        atomic.make_folder(folder)
+        atomic.write_json(folder / "request.json", {"steps": [asdict(s) for s in steps]})
+        _launch(folder)
+        return job_at(folder)
 
 
 def resume(job: Job) -> Job:
@@ -112,6 +116,24 @@ def log_tail(job: Job, *, lines: int = 40) -> str:
     if not path.is_file():
         return ""
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def _one_at_a_time(pool: Path) -> Iterator[None]:
+    """Lets one caller look and start; a second one, of another tab or a second click, waits and then finds its job."""
+    atomic.make_folder(pool / FOLDER)
+    descriptor = atomic.open_lock(pool / FOLDER / "lock")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _next_id(newest: str) -> str:
+    """Returns a name by the time that sorts after the newest job's, even when the clock was set back."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    return stamp if stamp > newest else f"{newest}a"
 
 
 def _launch(folder: Path) -> None:

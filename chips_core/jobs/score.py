@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from chips_core import atomic, fingerprint
+from chips_core.config import at_least
 from chips_core.errors import NoTargetSet
 from chips_core.influence.blocks import BlockPlan
 from chips_core.influence.endpoint import Heads
@@ -26,6 +27,7 @@ from chips_core.jobs.fitting import fitted_heads
 from chips_core.jobs.scoring_set import ScoringSet, scoring_set
 from chips_core.progress import Progress
 from chips_core.store import Pool
+from chips_core.store.parts import HELD_OUT
 
 KIND = "scores"
 WORK = "work"
@@ -39,11 +41,11 @@ class Settings:
 
     pool: str
     methods: tuple[str, ...] | list[str] = DEFAULT
-    target: str = "val"
+    target: str | None = None
     mode: Literal["audit", "paper"] = "audit"
-    seed: int = 0
-    block: int = 1024
-    reshuffles: int = 4
+    seed: int = at_least(0, default=0)
+    block: int = at_least(2, default=1024)
+    reshuffles: int = at_least(1, default=4)
     features: str | None = None
     name: str | None = None
 
@@ -58,12 +60,13 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     plan = BlockPlan(size=settings.block, repeats=settings.reshuffles, seed=settings.seed)
     found = scoring_set(pool, target=settings.target, plan=plan, features=features)
     chosen = _chosen(settings)
-    identity = _identity(pool, settings, chosen=chosen, features=features)
+    identity = _identity(pool, settings, target=found.target, chosen=chosen, features=features)
     name = settings.name or f"{settings.mode}-{fingerprint.of(identity)[:8]}"
     if name not in {artifact.name for artifact in pool.tables(KIND)}:
         _score(pool, found, name=name, identity=identity, chosen=chosen, began=began, progress=progress)
     record = next(artifact.record for artifact in pool.tables(KIND) if artifact.name == name)
-    return {"run": name, **{key: record[key] for key in ("pairs", "unreadable", "target_pairs", "methods", "left_out")}}
+    told = ("pairs", "unreadable", "target", "target_pairs", "methods", "left_out")
+    return {"run": name, **{key: record[key] for key in told}}
 
 
 def _chosen(settings: Settings) -> list[Method[Any]]:
@@ -72,11 +75,13 @@ def _chosen(settings: Settings) -> list[Method[Any]]:
     return [entry for entry in METHODS if entry.name in names]
 
 
-def _identity(pool: Pool, settings: Settings, *, chosen: Sequence[Method[Any]], features: str) -> dict[str, Any]:
+def _identity(
+    pool: Pool, settings: Settings, *, target: str, chosen: Sequence[Method[Any]], features: str
+) -> dict[str, Any]:
     return {
         "pool_fingerprint": pool.fingerprint,
         "features": features,
-        "target": settings.target,
+        "target": target,
         "mode": settings.mode,
         "seed": settings.seed,
         "block": settings.block,
@@ -97,6 +102,9 @@ def _score(
     progress: Progress,
 ) -> None:
     """Computes what is not there yet and commits the run."""
+    if found.target == HELD_OUT:
+        words = f"{len(found.target_rows):,} pairs of whole patients are held out as the target set and get no score."
+        progress.note(f"{words} They are as right or wrong as the rest: a split that you trust makes better scores.")
     if found.shared_images:
         words = f"{found.shared_images:,} pairs to score show an image of the target set: their scores flatter them."
         progress.note(words)
@@ -131,7 +139,7 @@ def _with_fitted(pool: Pool, found: ScoringSet, *, identity: Mapping[str, Any], 
     """Returns the same pairs with the fitted heads where audit mode wants them."""
     if identity["mode"] != "audit":
         return found
-    fitted = fitted_heads(pool, found, features=identity["features"], target=str(identity["target"]), progress=progress)
+    fitted = fitted_heads(pool, found, features=identity["features"], progress=progress)
     return replace(found, inputs=replace(found.inputs, fitted=fitted.heads, snapshots=fitted.snapshots))
 
 
@@ -168,7 +176,7 @@ def _table(
     names = [column.name for entry in methods for column in entry.columns]
     described: list[dict[str, Any]] = []
     for entry in methods:
-        values = np.load(work / f"{entry.name}.npy", allow_pickle=False)
+        values = atomic.read_array(work / f"{entry.name}.npy")
         for column, scored in zip(entry.columns, values, strict=True):
             label = column.name if names.count(column.name) == 1 else f"{entry.name}.{column.name}"
             whole = np.concatenate([scored, np.full(len(found.unreadable), np.nan)])[order]

@@ -1,7 +1,8 @@
 """Which pairs are scored, against which target set: the pool's rows as tensors, ready for the maths.
 
-The target set is a split or a source. The test split is never scored and never a target by accident: it is looked at
-only when an evaluation asks for it by name. Rows are in the order of the kept pairs; scores do not depend on it.
+The target set is a split, a source, or a tenth held out (`store.parts`). The test split is never scored and never a
+target by accident: it is looked at only when an evaluation asks for it by name. Rows are in the order of the kept
+pairs; scores do not depend on it.
 """
 
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from chips_core.influence.endpoint import Heads
 from chips_core.influence.inputs import ScoringInputs
 from chips_core.store import Features as StoredFeatures
 from chips_core.store import Pool
+from chips_core.store.parts import COLUMNS, HELD_OUT, TEST, default_target, parts_of
 
 PROMPTS = "prompts"  # the kind of table that holds the class prompts' features
-TEST = "test"
 Rows = npt.NDArray[np.int64]
 
 
@@ -32,7 +33,8 @@ class ScoringSet:
         pairs: the kept pairs (pair_id, label, split, source, caption, image_sha256, …), index = features row.
         rows: (n,) the features rows that are scored.
         unreadable: the rows that belong to the pool but have no features: they get no score.
-        target_rows: the rows of the target set.
+        target: the name of the target set.
+        target_rows: its rows.
         classes: the labels in the order of their codes and prompts.
         inputs: the same as tensors.
         shared_images: how many scored pairs show an image that the target set shows too.
@@ -41,22 +43,22 @@ class ScoringSet:
     pairs: pd.DataFrame
     rows: Rows
     unreadable: Rows
+    target: str
     target_rows: Rows
     classes: tuple[str, ...]
     inputs: ScoringInputs
     shared_images: int
 
 
-def scoring_set(pool: Pool, *, target: str, plan: BlockPlan, features: str | None = None) -> ScoringSet:
-    """Returns the pairs to score and the target set that the user named."""
+def scoring_set(pool: Pool, *, target: str | None, plan: BlockPlan, features: str | None = None) -> ScoringSet:
+    """Returns the pairs to score and the target set that the user named, or that is taken where none is named."""
     stored = pool.features(features)
-    columns = ["pair_id", "caption", "label", "split", "source", "group", "image_sha256"]
-    pairs = pool.kept(columns)
-    in_target = _target_mask(pairs, target=target, pool=pool)
-    in_pool = ~in_target & (pairs["split"] != TEST).to_numpy()
-    if (pairs["split"] == "train").any():
-        in_pool &= (pairs["split"] == "train").to_numpy()
-    rows, target_rows = np.flatnonzero(in_pool & stored.done), np.flatnonzero(in_target & stored.done)
+    pairs = pool.kept([*COLUMNS, "caption", "label", "image_sha256"])
+    target = target or default_target(pairs)
+    parts = parts_of(pairs, target=target)
+    if not parts.target.any():
+        raise _no_target(pairs, target=target, pool=pool)
+    rows, target_rows = np.flatnonzero(parts.scored & stored.done), np.flatnonzero(parts.target & stored.done)
     if not len(rows):
         raise InputError(f"Beside the target set '{target}' no pair is left to score.", fix="name a smaller target.")
     classes, prompts = class_prompts(pool, stored.name)
@@ -73,7 +75,14 @@ def scoring_set(pool: Pool, *, target: str, plan: BlockPlan, features: str | Non
     hashes = pairs["image_sha256"]
     shared = int(hashes.iloc[rows].isin(set(hashes.iloc[target_rows]) - {""}).sum())
     return ScoringSet(
-        pairs, rows, np.flatnonzero(in_pool & ~stored.done), target_rows, classes, inputs, shared_images=shared
+        pairs,
+        rows,
+        np.flatnonzero(parts.scored & ~stored.done),
+        target,
+        target_rows,
+        classes,
+        inputs,
+        shared_images=shared,
     )
 
 
@@ -103,21 +112,22 @@ def class_prompts(pool: Pool, features: str) -> tuple[tuple[str, ...], torch.Ten
     return labels, _tensor(pool.arrays(PROMPTS, features)["text"])
 
 
-def _target_mask(pairs: pd.DataFrame, *, target: str, pool: Pool) -> npt.NDArray[np.bool_]:
+def _no_target(pairs: pd.DataFrame, *, target: str, pool: Pool) -> NoTargetSet:
     if target == TEST:
-        raise NoTargetSet(
+        return NoTargetSet(
             "The test split cannot be the target set: scores made with it would flatter every evaluation.",
             fix="use --target val, or a source's name.",
         )
-    for column in ("split", "source"):
-        mask = (pairs[column] == target).to_numpy()
-        if mask.any():
-            return mask if column == "split" else mask & (pairs["split"] != TEST).to_numpy()
+    if target == HELD_OUT:
+        return NoTargetSet(
+            f"Pool '{pool.path.name}' has {len(pairs):,} pairs, too few of their own patients to hold some out.",
+            fix="bring in more pairs, or a split column with pairs to trust.",
+        )
     known = sorted((set(pairs["split"]) | set(pairs["source"])) - {"", TEST})
     listed = f"the splits and sources are {', '.join(known)}" if known else "it has neither splits nor sources"
-    raise NoTargetSet(
+    return NoTargetSet(
         f"Pool '{pool.path.name}' has no split or source '{target}'; {listed}.",
-        fix="name one with --target; or bring the data in again with a split column.",
+        fix=f"name one with --target; or use --target {HELD_OUT}, which sets a tenth of the pairs aside.",
     )
 
 

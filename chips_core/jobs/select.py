@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from chips_core import fingerprint
-from chips_core.config import settings_from
+from chips_core.config import at_least, settings_from
 from chips_core.curate.from_pool import Origin, candidates_of
 from chips_core.curate.recipe import AUDIT, NEED_FEATURES, Recipe
 from chips_core.curate.select import Selected, select
@@ -30,7 +30,7 @@ class Settings:
     budget: str = "0.1"
     runs: tuple[str, ...] | list[str] = ()
     target: str | None = None
-    seed: int = 0
+    seed: int = at_least(0, default=0)
     quotas: tuple[str, ...] | list[str] = ()
     at_least: int = 0
     pin_confirmed: bool = False

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chips_core import fingerprint
+from chips_core import atomic, fingerprint
 from chips_core.errors import PoolDamaged
 from chips_core.store.manifest import Artifact, StoredFile
 from chips_core.store.paths import inside
@@ -51,8 +51,7 @@ def file_named(artifact: Artifact, ending: str) -> StoredFile:
 
 def open_array(root: Path, file: StoredFile) -> np.ndarray[Any, Any]:
     """Returns a read-only map of a .npy file, opened only when it is as large as recorded."""
-    path = check_size(root, file)
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError, EOFError) as error:
+        return atomic.read_array(check_size(root, file), mapped="r")
+    except PoolDamaged as error:
         raise damaged(file.path) from error

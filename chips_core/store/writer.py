@@ -165,7 +165,7 @@ class FeatureWriter:
 
     def _read_back(self) -> None:
         """Compares every row on the disk with the sum of what was given; rows that differ are undone again."""
-        image, text = (np.load(self._folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS[:2])
+        image, text = (atomic.read_array(self._folder / name, mapped="r") for name in ARRAYS[:2])
         wrong: list[int] = []
         for first in range(0, self.identity.count, _ROWS_AT_A_TIME):
             part = slice(first, first + _ROWS_AT_A_TIME)
@@ -204,7 +204,7 @@ def begin_work(folder: Path, *, identity: Identity) -> None:
 def _opened(folder: Path, identity: Identity) -> tuple[Any, Any, Any, Any]:
     try:
         image, text, sums, status = (atomic.open_array(folder / name) for name in ARRAYS)
-    except (ValueError, FileNotFoundError) as error:
+    except (PoolDamaged, FileNotFoundError) as error:
         raise _work_damaged(folder) from error
     rows = identity.count
     expected = [(rows, identity.image_dim), (rows, identity.text_dim), (rows,), (rows,)]

@@ -108,7 +108,7 @@ class Tracer:
         matrix, _ = ecif.curvature_of(self.pool, heads=self.heads, plan=self.plan, settings=self.settings)
         if not isinstance(matrix, GaussNewton):
             raise TypeError("tracing needs the Gauss-Newton curvature")
-        return replace(matrix, tolerance=TOLERANCE)
+        return matrix
 
     def sizes(self, *, probes: int = relative.PROBES, tick: Tick | None = None) -> Sizes:
         """Returns |Δθ_n| of every pair; independent of the image, so to be kept."""
@@ -129,7 +129,7 @@ class Tracer:
 
     def trace(self, images: Tensor, labels: Tensor, *, sizes: Sizes | None) -> Traced:
         """Returns the influence of every pair on the mean loss of one image, or of all errors of a cell."""
-        solved = self._solved(self.gradient(images, labels))
+        solved = self.solved(self.gradient(images, labels))
         wants = Wants(deletion=True)
         scores = score_pairs(self.pool, self.heads, directions=[solved], plan=self.plan, wants=wants)
         share = 1 / (2 * len(self.pool))
@@ -139,14 +139,16 @@ class Tracer:
     def edited(self, members: Tensor) -> Heads:
         """Returns the heads as predicted without some pairs, (N,) bool: θ + H⁻¹∇(L - L₋R)/2N."""
         gradient = ecif.removal_gradient(self.pool, members, heads=self.heads, plan=self.plan)
-        return self.heads.moved(self._solved(gradient)) if bool(members.any()) else self.heads
+        return self.heads.moved(self.solved(gradient)) if bool(members.any()) else self.heads
 
     def retrained(self, members: Tensor, *, tick: Tick | None = None) -> Heads:
         """Returns the heads really fitted without some pairs, (N,) bool."""
         return refit_heads(self.pool, ~members, fitted=self.fitted, heads=self.base, plan=self.fit_plan, tick=tick)
 
-    def _solved(self, u: Direction) -> Direction:
-        return self.curvature.solve(u, damping=self.settings.damping).direction
+    def solved(self, u: Direction, *, tolerance: float = TOLERANCE) -> Direction:
+        """Returns H⁻¹u."""
+        matrix = replace(self.curvature, tolerance=tolerance)
+        return matrix.solve(u, damping=self.settings.damping).direction
 
 
 def honesty_of(

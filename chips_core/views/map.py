@@ -58,6 +58,11 @@ class Layout:
         """Returns how many of the rows in a mask (N,) this layout does not place."""
         return int(np.count_nonzero(mask)) - int(np.count_nonzero(mask[self.rows]))
 
+    def place_of(self, row: int | None) -> int | None:
+        """Returns where a row is among the places; None for no row, or one that has no place here."""
+        found = [] if row is None else np.flatnonzero(self.rows == row).tolist()
+        return int(found[0]) if found else None
+
     def spread(self, placed: Mask, mask: Mask) -> Mask:
         """Returns the mask over rows (N,) with its placed pairs as in `placed` (M,); pairs without a place stay."""
         changed = mask.copy()

@@ -23,21 +23,21 @@ LISTED = 24  # other pairs of a patient, or copies of an image, that are shown
 DUPLICATES = "duplicates"  # the kind of table that the duplicates step writes
 LIKELY = 0.9  # cosine from which two images are worth comparing pixel by pixel
 
-PHRASES: Mapping[str, tuple[str, str]] = MappingProxyType(
+PHRASES: Mapping[str, str] = MappingProxyType(
     {
-        "peer_loss": ("Fit among its peers", "Its caption fits its image worse than captions of similar images do."),
-        "influence": ("Harm to the rest", "Without it, the loss on the target set and on the other pairs would fall."),
-        "label_contradiction": ("Caption against label", "Its caption speaks for another label than the one it has."),
-        "delta_loss_if_removed": ("ECIF influence", "Without it, the loss on the target set would fall: it does harm."),
-        "clipscore": ("Image and caption unlike", "Image and caption are less alike than in most pairs."),
-        "negcliploss": ("Contrastive loss", "Other captions win its image, or other images win its caption."),
-        "loss_residual": ("Loss for such a caption", "Its loss is higher than that of pairs with similar captions."),
-        "self_confidence": ("Label by the image", "Its image hardly looks like its label."),
-        "label_quality": ("Label quality", "Its image looks like another label than the one it has."),
-        "shapley_value": ("Worth to its neighbours", "Its label disagrees with those of similar images."),
+        "peer_loss": "Its caption fits its image worse than captions of similar images do.",
+        "influence": "Without it, the loss on the target set and on the other pairs would fall.",
+        "label_contradiction": "Its caption speaks for another label than the one it has.",
+        "delta_loss_if_removed": "Without it, the loss on the target set would fall: it does harm.",
+        "clipscore": "Image and caption are less alike than in most pairs.",
+        "negcliploss": "Other captions win its image, or other images win its caption.",
+        "loss_residual": "Its loss is higher than that of pairs with similar captions.",
+        "self_confidence": "Its image hardly looks like its label.",
+        "label_quality": "Its image looks like another label than the one it has.",
+        "shapley_value": "Its label disagrees with those of similar images.",
     }
 )
-"""By column: what the part is called, and what to say when a pair stands out by it."""
+"""By column: what to say when a pair stands out by it."""
 SIGNED = MappingProxyType(
     {"peer_loss": 1, "influence": 1, "label_contradiction": 1, "loss_residual": 1, "delta_loss_if_removed": -1}
 )  # the sign without which the sentence would not be true
@@ -77,7 +77,7 @@ class Whole:
 def parts_of(scored: Scored, row: int) -> tuple[Part, ...]:
     """Returns the scores behind a pair's place in the queue, the most telling first."""
     found = [part for ranking in scored.rankings if (part := _part(scored, ranking, row)) is not None]
-    unique = {part.title: part for part in reversed(found)}  # the first ranking of a kind speaks for it
+    unique = {_short(part.column): part for part in reversed(found)}  # the first ranking of a kind speaks for it
     return tuple(sorted(unique.values(), key=lambda part: -part.suspicion)[:MOST_PARTS])
 
 
@@ -173,18 +173,22 @@ def history_table(events: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[::-1].reset_index(drop=True)
 
 
+def _short(column: str) -> str:
+    """Returns a column's name without the method's."""
+    return column.rsplit(".", 1)[-1]
+
+
 def _part(scored: Scored, ranking: Ranking, row: int) -> Part | None:
-    short = ranking.column.rsplit(".", 1)[-1]
+    short = _short(ranking.column)
     below = scored.standing(ranking.column, row) if short in PHRASES else None
     if below is None:
         return None
     if scored.is_constant(ranking.column):  # such as label contradiction where there are no labels
         return None
-    title, sentence = PHRASES[short]
     value = float(scored.scores[ranking.column][row])
     suspicion = below if ranking.high_first else 1 - below
     stands_out = suspicion >= NOTABLE and value * SIGNED.get(short, 0) >= 0
-    return Part(ranking.column, title, value, suspicion, sentence if stands_out else "")
+    return Part(ranking.column, ranking.title, value, suspicion, PHRASES[short] if stands_out else "")
 
 
 def _by_captions(near: Near) -> list[str]:

@@ -8,11 +8,11 @@ import pandas as pd
 
 from chips_core.data import Row
 from chips_core.store import Pool
+from chips_core.store.parts import COLUMNS, HELD_OUT, TEST, TRAIN, VAL, parts_of
 from chips_core.views.catalogue import MethodEntry
 
 Mode = Literal["audit", "paper"]
 Spaces = Literal["image", "text", "joint"]
-TEST, TRAIN = "test", "train"
 SUGGESTED = ("queue", "ecif", "chips", "clipscore", "negcliploss")  # as the score step's own default
 FAMILIES = ("chips", "ecif")
 DUPLICATES = "duplicates"
@@ -40,7 +40,7 @@ class Target:
     """A target set that can be named: how many pairs it has, and how many are then left to score."""
 
     name: str
-    kind: Literal["split", "source"]
+    kind: Literal["split", "source", "share"]
     pairs: int
     scored: int
     labelled: bool
@@ -49,7 +49,8 @@ class Target:
     @property
     def words(self) -> str:
         """Returns for example `val — split, 300 pairs; 2,387 are scored`."""
-        return f"{self.name} — {self.kind}, {self.pairs:,} pairs; {self.scored:,} are scored"
+        what = "a tenth, whole patients" if self.kind == "share" else self.kind
+        return f"{self.name} — {what}, {self.pairs:,} pairs; {self.scored:,} are scored"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class PlannedStep:
 
 def facts_of_pool(pool: Pool) -> Facts:
     """Returns what is known of a pool."""
-    pairs = pool.kept(["split", "source", "label"])
+    pairs = pool.kept([*COLUMNS, "label"])
     sets = pool.feature_sets()
     features = sets[-1].name if sets else None
     maps = [found.record for found in pool.tables("maps") if found.record.get("features") == features]
@@ -120,42 +121,36 @@ def facts_of_pool(pool: Pool) -> Facts:
 def facts_of_rows(rows: Sequence[Row], *, whole: bool) -> Facts:
     """Returns what is known of a source from the rows that were looked at."""
     pairs = pd.DataFrame(
-        [(row.split, row.source, row.label) for row in rows if row.outcome is None],
-        columns=["split", "source", "label"],
+        [
+            (row.pair_id or str(row.number), row.split, row.source, row.group, row.label)
+            for row in rows
+            if row.outcome is None
+        ],
+        columns=[*COLUMNS, "label"],
     )
     return Facts(len(rows), targets_of(pairs), int((pairs["label"].unique() != "").sum()), whole=whole)
 
 
 def targets_of(pairs: pd.DataFrame) -> tuple[Target, ...]:
-    """Returns the splits, then the sources, that can be the target set and leave something to score; val first."""
-    found = [
-        _target(pairs, column, str(name))
-        for column in ("split", "source")
-        for name in sorted(set(pairs[column]) - {"", TEST}, key=lambda name: (name != "val", name == TRAIN, name))
-    ]
-    names: set[str] = set()
-    usable = []
-    for target in found:
-        if target.scored and target.pairs and target.name not in names:
-            names.add(target.name)  # a split hides a source of the same name, as in the score step
-            usable.append(target)
-    return tuple(usable)
+    """Returns what can be the target set and leaves something to score: val, else a tenth held out; splits; sources."""
+    splits = sorted(set(pairs["split"]) - {"", TEST}, key=lambda name: (name != VAL, name == TRAIN, name))
+    sources = sorted(set(pairs["source"]) - {"", TEST, *splits})  # a split hides a source of the same name
+    found = [_target(pairs, name, kind="split") for name in splits]
+    found.insert(1 if VAL in splits else 0, _target(pairs, HELD_OUT, kind="share"))
+    found += [_target(pairs, name, kind="source") for name in sources]
+    return tuple(target for target in found if target.scored and target.pairs)
 
 
-def _target(pairs: pd.DataFrame, column: str, name: str) -> Target:
-    """Counts as the score step does: the test split is neither target nor scored; of a split pool train is scored."""
-    inside = (pairs[column] == name) & (pairs["split"] != TEST)
-    scored = ~inside & (pairs["split"] != TEST)
-    if (pairs["split"] == TRAIN).any():
-        scored &= pairs["split"] == TRAIN
-    labelled = pairs["label"] != ""
+def _target(pairs: pd.DataFrame, name: str, *, kind: Literal["split", "source", "share"]) -> Target:
+    parts = parts_of(pairs, target=name)
+    labelled = (pairs["label"] != "").to_numpy()
     return Target(
         name=name,
-        kind="split" if column == "split" else "source",
-        pairs=int(inside.sum()),
-        scored=int(scored.sum()),
-        labelled=bool((inside & labelled).any()),
-        scored_labelled=bool((scored & labelled).any()),
+        kind=kind,
+        pairs=int(parts.target.sum()),
+        scored=int(parts.scored.sum()),
+        labelled=bool((parts.target & labelled).any()),
+        scored_labelled=bool((parts.scored & labelled).any()),
     )
 
 

@@ -18,6 +18,7 @@ from chips_core.errors import InputError
 from chips_core.outcomes import Outcome
 from chips_core.store import Pool
 from chips_core.store.review import content_hash
+from chips_core.views.runs import title_of
 from chips_core.views.verdicts import CHOICES, Held, Precision, precision
 
 KIND = "scores"
@@ -26,16 +27,6 @@ PAGE = 100
 LISTED_TEXT = 200  # characters of a caption in the list form
 OPEN, EVERY = "not judged yet", "all"
 STATES = (OPEN, EVERY, *(str(choice.verdict) for choice in CHOICES))
-TITLES: Mapping[str, str] = {
-    "queue": "Misalignment queue",
-    "misalignment": "Misalignment queue",
-    "delta_loss_if_removed": "ECIF influence",
-    "posi_if": "ECIF, own match",
-    "nega_if": "ECIF, as a wrong answer",
-    "clipscore": "Image-caption similarity",
-    "negcliploss": "Contrastive fit",
-}
-
 Suspect = Literal["high", "low", "neither"]
 SUSPECT: Mapping[str, Suspect] = {"suspect": "high", "valuable": "low"}
 
@@ -278,13 +269,9 @@ def _rankings(names: Sequence[str], described: Sequence[Mapping[str, object]]) -
     made = []
     for name in names:
         entry = known.get(name, {})
-        short = name.rsplit(".", 1)[-1]
-        title = TITLES.get(short, short.replace("_", " ").capitalize())
         method = str(entry.get("method", ""))
-        if "." in name:
-            title = f"{title} ({name.rsplit('.', 1)[0].replace('_', ' ')})"
         suspect: Suspect = SUSPECT.get(str(entry.get("higher_is", "suspect")), "neither")
-        made.append(Ranking(name, title, str(entry.get("meaning", "")), suspect, method))
+        made.append(Ranking(name, title_of(name), str(entry.get("meaning", "")), suspect, method))
     return tuple(sorted(made, key=_importance))
 
 

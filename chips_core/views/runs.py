@@ -24,6 +24,7 @@ WORDS_OF_SPACE = {"image": "by image", "text": "by caption", "joint": "by both"}
 LEADING = ("queue", "ecif", "chips")  # the methods that this product is about come first
 LABELS_OF_SCORES = {
     "queue": "Misalignment queue",
+    "misalignment": "Misalignment queue",
     "peer_loss": "Peer loss",
     "influence": "Influence",
     "label_contradiction": "Caption against label",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chips_core import atomic, fingerprint
-from chips_core.errors import ChipsError, InputError
+from chips_core.errors import ChipsError, InputError, PoolDamaged
 from chips_core.store.review import NamedSelection, Review
 from chips_core.views.map import Mask, PairColumns
 from chips_core.views.verdicts import Answer
@@ -150,12 +150,15 @@ class Shelf:
         if not name.isalnum() or not path.is_file():
             raise InputError("That unsaved selection is no longer there.", fix="choose the pairs again, and save them.")
         try:
-            bits = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            bits = atomic.read_array(path)
+        except PoolDamaged as error:
             raise InputError("That unsaved selection cannot be read.", fix="choose the pairs again.") from error
         if bits.dtype != np.uint8 or bits.shape != (-(-len(self._pairs) // 8),):
             raise InputError("That unsaved selection is of another pool.", fix="choose the pairs again.")
-        return read_only(np.unpackbits(bits, count=len(self._pairs)).astype(np.bool_))
+        mask = read_only(np.unpackbits(bits, count=len(self._pairs)).astype(np.bool_))
+        if draft_name(mask) != name:  # its name is the fingerprint of its pairs
+            raise InputError("That unsaved selection was damaged on the disk.", fix="choose the pairs again.")
+        return mask
 
 
 def _checked_name(name: str) -> str:

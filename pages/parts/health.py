@@ -7,8 +7,9 @@ from chips_core.store import Pool
 from chips_core.views.health import finding_table, health_of, pairs_of
 from chips_core.views.planning import PlannedStep
 from pages.parts.cards import Card, cards
+from pages.parts.errors import show_error
 from pages.parts.images import image_url
-from pages.parts.opened import literal, open_pair
+from pages.parts.opened import open_pair
 from pages.parts.runs.jobs import alive_job, start
 
 A_PAGE = 12
@@ -21,7 +22,7 @@ def draw_health(pool: Pool) -> None:
     try:
         health = health_of(pool)
     except ChipsError as error:
-        st.error(literal(str(error)))
+        show_error(error)
         return
     if not health.findings:
         st.text("Nothing odd was found: no copies, no leaks between splits, no missing captions.")

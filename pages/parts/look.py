@@ -4,7 +4,8 @@ import streamlit as st
 
 STYLE = """<style>
 [data-testid='stMainBlockContainer'] { padding-top: 4.5rem; padding-bottom: 3rem; }
-</style>"""
+[data-testid='stButtonGroup'] button[role='radio'] { min-height: 2.5rem; }
+</style>"""  # the choices of a row stand on one line with its boxes
 DARK = """<style>
 [data-testid='stBaseButton-primary'], [data-testid='stBaseButton-primary']:hover,
 [data-testid='stBaseButton-primary']:active, [data-testid='stBaseButton-primary']:focus { color: #0b1216; }

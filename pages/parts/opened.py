@@ -42,9 +42,9 @@ def open_wanted() -> PoolState:
 
 
 def draw_picker() -> None:
-    """Draws the choice of the pool; choosing changes the address, and with it every page."""
+    """Draws which pool this is; choosing another changes the address, and with it every page."""
     pools = find_pools()
-    if len(pools) < 2:
+    if not pools:
         return
     at = next((n for n, path in enumerate(pools.values()) if path == current().folder), None)
     st.selectbox("Pool", list(pools), index=at, key="pool_choice", on_change=_choose, label_visibility="collapsed")

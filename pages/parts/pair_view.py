@@ -10,11 +10,16 @@ from chips_core.views import pair as pairs
 from chips_core.views.pair import Whole
 from chips_core.views.queue import EVERY, Scored, runs_of
 from chips_core.views.verdicts import Ledger, default_reviewer
+from pages.parts import charts
 from pages.parts.cards import Card, cards
 from pages.parts.images import image_url
+from pages.parts.pair_place import draw_place
 from pages.parts.review.component import draw_program
-from pages.parts.review.desk import Desk, review
+from pages.parts.review.desk import Desk
 from pages.parts.review.resources import ledger_of, nearby_for, run_of, unscored_of
+from pages.parts.review.reviewer import review
+
+SUSPECT = {"high": "High is suspect.", "low": "Low is suspect.", "neither": ""}
 
 
 def draw_pair(pool: Pool, whole: Whole) -> None:
@@ -40,7 +45,7 @@ def draw_pair(pool: Pool, whole: Whole) -> None:
     )
     draw_program()
     review(desk, below=lambda: _draw_history(ledger, whole))
-    _draw_tables(scored, whole)
+    _draw_tables(pool, scored, whole)
     _draw_others(pool, scored, whole.row)
 
 
@@ -69,28 +74,35 @@ def _draw_history(ledger: Ledger, whole: Whole) -> None:
     )
 
 
-def _draw_tables(scored: Scored, whole: Whole) -> None:
+def _draw_tables(pool: Pool, scored: Scored, whole: Whole) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
-        st.subheader("Scores")
-        if not scored.rankings or whole.row is None:
-            st.text("This pair has no score yet.")
-        else:
-            st.dataframe(
-                pairs.score_table(scored, whole.row),
-                hide_index=True,
-                height="content",
-                column_config={
-                    "value": st.column_config.NumberColumn(format="%.4g"),
-                    "above": st.column_config.ProgressColumn(
-                        "pool below", format="percent", min_value=0, max_value=1, width="small"
-                    ),
-                    "suspect": st.column_config.TextColumn("suspect if", width="small"),
-                },
-            )
+        _draw_scores(scored, whole)
     with right:
+        if whole.row is not None:
+            draw_place(pool, row=whole.row, pair_id=whole.pair_id)
         st.subheader("From the source")
         st.dataframe(pairs.facts_table(whole), hide_index=True, height="content")
+
+
+def _draw_scores(scored: Scored, whole: Whole) -> None:
+    st.subheader("Scores")
+    if not scored.rankings or whole.row is None:
+        st.text("This pair has no score yet.")
+        return
+    st.text("Bars: the share of the scored pairs that lie below this one.")
+    lines = [
+        charts.Bar(
+            line.score,
+            charts.number(line.value),
+            line.above,
+            f"{line.above:.0%}",
+            hint=f"{line.meaning} {SUSPECT[line.suspect]}",
+            quiet=line.suspect == "neither",
+        )
+        for line in pairs.score_table(scored, whole.row).itertuples()
+    ]
+    charts.bars(lines, key="pair_scores", label="Scores of the pair, and the share of pairs below it", wide=True)
 
 
 def _draw_others(pool: Pool, scored: Scored, row: int) -> None:

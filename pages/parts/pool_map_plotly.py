@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CLICKABLE = 2000  # about 150 bytes each travel up when a region holds them
 PIXELS = 900  # side of the picture
+RING, ACCENT = 0.012, "#2a86b0"  # radius, as a share of the picture; an ink that stands out on both grounds
 LAYERS = ((1, 0.35), (0, 0.75), (2, 1.0))  # filtered out, ordinary, selected: from the back to the front, with opacity
 
 
@@ -53,6 +54,7 @@ def pool_map_plotly(
     key: str,
     selected: NDArray[np.bool_] | None = None,
     visible: NDArray[np.bool_] | None = None,
+    looked: int | None = None,
     height: int = 560,
 ) -> None:
     """Draws the simple map; `take_simple_event` reads what the person did on it."""
@@ -60,6 +62,8 @@ def pool_map_plotly(
     dark = st.context.theme.type == "dark"
     figure = _figure(places, colouring, selected=selected, visible=visible, dark=dark)
     figure.update_layout(height=height)
+    if looked is not None:
+        _ring(figure, places, looked)
     st.plotly_chart(
         figure,
         key=key,
@@ -157,6 +161,13 @@ def _figure(
     figure.update_yaxes(visible=False, range=[0, 1], scaleanchor="x")
     figure.update_layout(dragmode="lasso", margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False)
     return figure
+
+
+def _ring(figure: "go.Figure", places: Places, place: int) -> None:
+    """Draws a ring round one pair."""
+    x, y = (float(value) / SIDE for value in places.xy[place])
+    ends = {"x0": x - RING, "x1": x + RING, "y0": y - RING, "y1": y + RING}
+    figure.add_shape(type="circle", line={"color": ACCENT, "width": 2}, **ends)
 
 
 def _message(selection: Mapping[str, Any], rows: NDArray[np.int64]) -> dict[str, Any] | None:

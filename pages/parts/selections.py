@@ -13,6 +13,7 @@ from chips_core.store import Pool
 from chips_core.views.map import Mask, PairColumns
 from chips_core.views.selections import Selection, Shelf, nothing, read_only
 from chips_core.views.verdicts import Answer
+from pages.parts.errors import in_words
 
 PARAMETER = "selection"  # of the address
 KEPT_STEPS = 20
@@ -37,7 +38,7 @@ def chosen(pool: Pool) -> Selection:
         try:
             return _set(pool, shelf_of(pool).opened(wanted))
         except ChipsError as error:
-            state[f"{key}-told"] = Answer(False, f"{error.what} {error.fix}")
+            state[f"{key}-told"] = Answer(False, in_words(error))
     selection: Selection = state.setdefault(key, nothing(len(pairs_of(pool))))
     return selection
 
@@ -106,7 +107,7 @@ def open_saved(pool: Pool, name: str) -> None:
     try:
         _set(pool, shelf_of(pool).opened(name))
     except ChipsError as error:
-        tell(pool, Answer(False, f"{error.what} {error.fix}"))
+        tell(pool, Answer(False, in_words(error)))
 
 
 def _set(pool: Pool, selection: Selection) -> Selection:

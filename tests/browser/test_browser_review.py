@@ -125,7 +125,7 @@ def test_review__a_slip_a_double_press_and_typing_judge_nothing(pool, serve, chr
     assert "p0" not in verdicts(pool)
 
 
-def test_review__what_another_window_did_is_told(pool, serve, chromium):
+def test_g3__what_another_window_did_is_told(pool, serve, chromium):
     address = serve(pool)
     one, two = Reader(chromium.new_page(), address), Reader(chromium.new_page(), address)
     one.sees("p2")
@@ -177,7 +177,7 @@ def test_review__an_app_that_is_gone_is_told_and_nothing_moves_on(pool, serve, c
     assert reader.page.evaluate("window.chipsReview.reviewer.root.dataset.ready") == "p2"
 
 
-def test_review__hostile_captions_are_text_and_nothing_leaves_this_machine(tmp_path, serve, chromium):
+def test_k3__hostile_captions_are_text_and_nothing_leaves_this_machine(tmp_path, serve, chromium):
     pool = scored_pool(tmp_path / "pool", captions=HOSTILE).path
     address = serve(pool)
     reader = Reader(chromium.new_page(), address)

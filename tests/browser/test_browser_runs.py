@@ -41,7 +41,7 @@ def source(tmp_path):
     return tiny_dataset(tmp_path / "pools" / "chest set" / "data", count=36)
 
 
-def test_runs__from_a_folder_to_scores(serve, chromium, source, tmp_path):
+def test_d12__a_job_outlives_a_reload_from_a_folder_to_scores(serve, chromium, source, tmp_path):
     model = tiny_model(tmp_path / "pools" / "model")
     address = serve(tmp_path / "pools" / "none")
     page, asked = chromium.new_page(), []
@@ -59,7 +59,7 @@ def test_runs__from_a_folder_to_scores(serve, chromium, source, tmp_path):
         time.sleep(0.5)
         pool.refresh()
     assert [len(pool.tables(kind)) for kind in ("scores", "duplicates", "maps")] == [1, 1, 1]
-    assert len(list((pool.path / "jobs").iterdir())) == 1
+    assert len(list((pool.path / "jobs").glob("*/"))) == 1
     page.goto(f"{address}/?pool=data")
     page.get_by_text("Look at misaligned pairs").wait_for(timeout=SECONDS)
     page.get_by_text("CHIPS utility").wait_for(timeout=SECONDS)

@@ -67,6 +67,12 @@ def test_read_weights__c1_torchscript_is_refused(tmp_path: Path):
         read_weights(tmp_path / "m.pt")
 
 
+def test_read_weights__another_kind_of_file_is_not_called_an_attack(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("image,caption\n")
+    with pytest.raises(InputError, match=r"t\.csv is not a checkpoint"):
+        read_weights(tmp_path / "t.csv")
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_read_weights__c2_cut_at_twenty_places(suffix: str, model: Any, tmp_path: Path):
     whole = tmp_path / f"whole{suffix}"

@@ -234,3 +234,14 @@ def test_coco__another_form_is_refused(text: str, tmp_path: Path):
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(InputError, match=r"c\.json"):
         open_source(tmp_path / "c.json")
+
+
+def test_coco__a_folder_as_it_is_published_finds_its_images(tmp_path: Path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "val2017" / "1.png").write_bytes(make.encoded("PNG"))
+    held = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"id": 7, "image_id": 1, "caption": "a b c"}]}
+    (tmp_path / "annotations" / "captions_val2017.json").write_text(json.dumps(held))
+    for source in (tmp_path, tmp_path / "annotations", tmp_path / "annotations" / "captions_val2017.json"):
+        (batch,) = examine(open_source(source))
+        assert batch["outcome"].to_pylist() == ["kept"]

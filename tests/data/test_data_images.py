@@ -68,7 +68,7 @@ def test_a2__damage_in_the_middle_is_kept_or_broken_and_never_another_exception(
 
 
 @pytest.mark.parametrize("attack", make.of("image"), ids=lambda attack: attack.name)
-def test_image_attacks__end_in_the_expected_outcome_at_once(attack: make.Attack, tmp_path: Path):
+def test_a1_a2_a3_a8_a11_a13__image_attacks_end_in_the_expected_outcome_at_once(attack: make.Attack, tmp_path: Path):
     path = attack.make(tmp_path)
     began = time.monotonic()
     with pytest.raises(UnreadableInput) as told:

@@ -23,7 +23,7 @@ from chips_core.data.seen import FirstSeen, hash_of
 from chips_core.errors import ChipsError, InputError
 from chips_core.outcomes import OutcomeReport
 from chips_core.pairs_schema import PAIRS
-from chips_core.progress import Stopped
+from chips_core.progress import Silent, Stopped
 
 
 class Told:
@@ -298,6 +298,21 @@ def test_b12__twelve_thousand_rows_in_constant_memory_and_time(tmp_path: Path):
     assert peak(examine(source), 9_000) < peak(examine(source), 3_000) + 2e6
 
 
+def test_reasons__why_rows_failed_is_said_and_where_first(tmp_path: Path):
+    lines = "image,caption\n" + "".join(f"{n}.png,a chest\n" for n in range(4)) + "http://x/9.png,a chest\n"
+    (tmp_path / "t.csv").write_text(lines)
+    told: list[str] = []
+
+    class Listening(Silent):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    list(examine(open_source(tmp_path / "t.csv"), progress=Listening()))
+    assert told[0] == "Failed: 4 x missing: no such file (first: t.csv:2)."
+    assert told[1].startswith("Failed: 1 x ")
+    assert told[1].endswith("(first: t.csv:6).")
+
+
 class Deadly(ImageOpener):
     """An opener whose worker is killed, as the kernel does when memory runs out."""
 
@@ -310,8 +325,10 @@ class Deadly(ImageOpener):
 
 def test_d10__a_killed_worker_is_told_and_nothing_hangs(tmp_path: Path):
     rows = [(Row(i, "x", f"p{i}", "0.png"), None, "") for i in range(3)]
+    began = time.monotonic()
     with pytest.raises(ChipsError, match="was killed"):
         list(checked(iter([rows]), opener=Deadly(tmp_path), check="full", workers=2))
+    assert time.monotonic() - began < 60  # ten seconds on a quiet machine, of which most is starting Python
 
 
 def test_locators_of_containers__in_a_table_find_their_images_again(tmp_path: Path):

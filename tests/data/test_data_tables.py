@@ -103,7 +103,7 @@ def test_b2__any_text_survives(tmp_path_factory: pytest.TempPathFactory, pairs: 
 
 
 @pytest.mark.parametrize("attack", [*make.of("table"), *make.of("parquet")], ids=lambda attack: attack.name)
-def test_table_attacks__are_refused_by_row_or_as_a_whole_with_the_name(attack: make.Attack, tmp_path: Path):
+def test_b4_b7_b8__table_attacks_are_refused_by_row_or_as_a_whole_with_the_name(attack: make.Attack, tmp_path: Path):
     (tmp_path / "a.png").write_bytes(make.encoded("PNG"))
     path = attack.make(tmp_path)
     if attack.expected == (make.REFUSED_SOURCE,):

@@ -471,6 +471,12 @@ def npz_claims_a_trillion(folder: Path) -> Path:
     return npz_of(folder / "claims.npz", {"train_images": images, "train_labels": _npy(np.zeros((1, 1), np.uint8))})
 
 
+@attack("npz", reference="B11, numpy raises tokenize.TokenError", expected=REFUSED_SOURCE)
+def npz_with_a_torn_header(folder: Path) -> Path:
+    images = _npy(np.zeros((4, 28, 28), np.uint8)).replace(b"{", b"[", 1)
+    return npz_of(folder / "torn.npz", {"train_images": images, "train_labels": _npy(np.zeros((4, 1), np.uint8))})
+
+
 @attack("npz", reference="B11", expected=REFUSED_SOURCE)
 def npz_of_objects(folder: Path) -> Path:
     images = npy_header((4, 28, 28), "|O") + pickle_of(folder)

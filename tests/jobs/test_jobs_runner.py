@@ -1,6 +1,8 @@
 """Background jobs: found again from disk, one at a time, cancelled and resumed without losing work."""
 
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -62,6 +64,58 @@ def test_cancel__then_resume_finishes(tmp_path: Path) -> None:
     stopped = runner.cancel(runner.job_at(job.folder))
     assert stopped.state.status in ("stopped", "died")
     assert wait_for(runner.resume(stopped).folder).state.status == "done"
+    assert Pool.open(pool).features().counts()["done"] == 400
+
+
+def test_d12__started_twice_at_once_is_one_job(tmp_path: Path) -> None:
+    """Two tabs, or a button pressed twice: one starts the job, the other is told of it."""
+    pool, steps = steps_for(tmp_path, count=60)
+    together, told = threading.Barrier(2), []
+
+    def click() -> None:
+        together.wait()
+        try:
+            told.append(runner.start(pool, steps))
+        except PoolBusy as error:
+            told.append(error)
+
+    clicks = [threading.Thread(target=click) for _ in range(2)]
+    for thread in clicks:
+        thread.start()
+    for thread in clicks:
+        thread.join()
+    assert sorted(type(answer).__name__ for answer in told) == ["Job", "PoolBusy"]
+    assert len(runner.jobs(pool)) == 1
+    assert wait_for(runner.jobs(pool)[0].folder).state.status == "done"
+
+
+def test_d14__a_clock_set_back_leaves_the_order_of_jobs_and_of_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chips_core.store import manifest
+
+    pool, steps = steps_for(tmp_path)
+    first = wait_for(runner.start(pool, steps).folder)
+    newest = first.folder.rename(first.folder.with_name("20991231T235959000000"))
+    second = wait_for(runner.start(pool, [StepRequest("map", {"pool": str(pool)})]).folder)
+    assert [job.id for job in runner.jobs(pool)] == [second.id, newest.name]
+    monkeypatch.setattr(manifest, "now", lambda: "1970-01-01T00:00:00+00:00")
+    opened = Pool.open(pool)
+    before = opened.tables("maps")[0].name
+    opened.write_table("maps", "later", opened.table("maps", before), record={}, fingerprint="x")
+    assert [run.name for run in Pool.open(pool).tables("maps")] == [before, "later"]
+
+
+def test_d10__a_worker_killed_in_the_middle_is_told_within_ten_seconds(tmp_path: Path) -> None:
+    pool, steps = steps_for(tmp_path, count=400)
+    job = runner.start(pool, steps)
+    os.kill(runner.job_at(job.folder).state.pid, signal.SIGKILL)
+    began = time.monotonic()
+    died = wait_for(job.folder, seconds=10)
+    assert died.state.status == "died"
+    assert "resume" in died.state.message
+    assert time.monotonic() - began < 10
+    assert wait_for(runner.resume(died).folder).state.status == "done"
     assert Pool.open(pool).features().counts()["done"] == 400
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from tiny import tiny_dataset, tiny_model
 
 from chips_core.influence.blocks import BlockPlan
@@ -13,6 +14,7 @@ from chips_core.jobs.fitting import fitted_heads
 from chips_core.jobs.scoring_set import scoring_set
 from chips_core.progress import Silent
 from chips_core.store import Pool
+from chips_core.store.parts import COLUMNS, parts_of
 
 
 def test_run__influence_in_audit_mode_is_at_the_softened_heads(tmp_path: Path) -> None:
@@ -24,7 +26,7 @@ def test_run__influence_in_audit_mode_is_at_the_softened_heads(tmp_path: Path) -
     pool = Pool.open(path)
     features = pool.feature_sets()[-1].name
     found = scoring_set(pool, target="val", plan=BlockPlan(), features=features)
-    fitted = fitted_heads(pool, found, features=features, target="val", progress=Silent())
+    fitted = fitted_heads(pool, found, features=features, progress=Silent())
     ecif = next(entry for entry in METHODS if entry.name == "ecif_audit")
     expected = {
         name: ecif.compute(replace(found.inputs, fitted=heads, target_loss="pairs"))["delta_loss_if_removed"].numpy()
@@ -34,3 +36,18 @@ def test_run__influence_in_audit_mode_is_at_the_softened_heads(tmp_path: Path) -
     size = np.abs(stored).max()
     np.testing.assert_allclose(stored / size, expected["softened"] / size, atol=1e-4)
     assert np.abs(stored - expected["calibrated"]).max() > 1e-2 * size
+
+
+def test_run__a_pool_without_splits_holds_a_tenth_out(tmp_path: Path) -> None:
+    source, path = tiny_dataset(tmp_path / "source", count=60), tmp_path / "pool"
+    table = pd.read_csv(source / "pairs.csv", dtype=str, keep_default_na=False)
+    table[["pair_id", "image", "caption"]].to_csv(source / "pairs.csv", index=False)
+    intake.run(intake.Settings(str(source), str(path)), progress=Silent())
+    model = str(tiny_model(tmp_path / "model"))
+    encode.run(encode.Settings(str(path), model, device="cpu", precision="fp32"), progress=Silent())
+    answer = score.run(score.Settings(str(path), ("queue", "clipscore"), name="run"), progress=Silent())
+    assert (answer["target"], answer["target_pairs"], answer["pairs"]) == ("held-out", 6, 54)
+    assert set(answer["methods"]) == {"queue", "clipscore"}
+    pool = Pool.open(path)
+    held = parts_of(pool.kept([*COLUMNS]), target="held-out")
+    assert set(pool.table("scores", "run")["row"]) == set(np.flatnonzero(~held.target))

@@ -9,10 +9,14 @@ from tiny import tiny_dataset, tiny_model
 
 from chips_core.cli import main
 from chips_core.errors import InputError, NoTargetSet
-from chips_core.jobs import evaluate, trace
+from chips_core.jobs import evaluate, trace, trace_pool
+from chips_core.jobs import trace_answers as answers
+from chips_core.jobs import trace_index as indexes
 from chips_core.jobs.steps import run_step
-from chips_core.progress import Silent
+from chips_core.jobs.trace_pool import Prepared, prepare
+from chips_core.progress import Silent, Stopped
 from chips_core.store import Pool
+from chips_core.store.check import check_pool
 
 
 def build(folder: Path, *, labels: bool = True) -> Path:
@@ -40,8 +44,8 @@ def plain_pool(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ready(pool) -> trace.Prepared:
-    return trace.prepare(Pool.open(pool), trace.Settings(str(pool), probes=8), progress=Silent())
+def ready(pool) -> Prepared:
+    return prepare(Pool.open(pool), trace.Settings(str(pool), probes=8), progress=Silent())
 
 
 def test_evaluate__on_the_command_line(pool, capsys):
@@ -83,8 +87,9 @@ def test_trace__without_labels_says_what_is_missing(plain_pool):
 
 def test_trace__of_one_image_holds_both_kinds_and_the_leak(ready):
     leaked = int(ready.test.leaked.argmax())
-    assert trace.image_facts(ready, leaked)["also_in_training"]
-    table = trace.pairs_of(ready, trace.trace(ready, [leaked]), [leaked], mode="relative")
+    assert answers.image_facts(ready, leaked)["also_in_training"]
+    table = answers.explain(ready, [leaked], mode="relative", top=len(ready.found.rows))
+    assert table.attrs["exact"]
     assert list(table["influence"]) == sorted(table["influence"])
     assert len(table) == len(ready.found.rows)
     assert table["same_image"].sum() == 1
@@ -92,17 +97,17 @@ def test_trace__of_one_image_holds_both_kinds_and_the_leak(ready):
 
 
 def test_what_if__tells_before_predicted_and_retrained(ready):
-    found = trace.what_if(ready, [0], [0, 1, 2], retrain=True)
+    found = answers.what_if(ready, [0], [0, 1, 2], retrain=True)
     assert found["removed"] == 3
     for name in ("before", "predicted", "retrained"):
         assert sum(found[name]["probabilities"].values()) == pytest.approx(1.0)
     assert found["retrained"]["loss"] != found["before"]["loss"]
-    nothing = trace.what_if(ready, [0], [], retrain=True)
+    nothing = answers.what_if(ready, [0], [], retrain=True)
     assert nothing["before"] == nothing["predicted"] == nothing["retrained"]
 
 
 def test_run__is_stored_and_found_again(pool, ready):
-    again = trace.prepare(Pool.open(pool), trace.Settings(str(pool), probes=8), progress=Silent())
+    again = prepare(Pool.open(pool), trace.Settings(str(pool), probes=8), progress=Silent())
     assert again.name == ready.name
     assert again.sizes.pos.tolist() == ready.sizes.pos.tolist()
 
@@ -116,5 +121,71 @@ def test_run__an_unknown_image_is_refused(pool):
     ("pos", "neg", "words"), [(-1.0, 0.1, "pulled"), (0.1, -1.0, "pushed"), (-1.0, -0.9, "and as a wrong answer")]
 )
 def test_role__in_words(pos, neg, words):
-    assert words in trace.role(pos, neg)
-    assert "away from" in trace.role(pos, neg)
+    assert words in answers.role(pos, neg)
+    assert "away from" in answers.role(pos, neg)
+
+
+class StopsLater(Silent):
+    """A progress that stops the work after some calls."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def advance(self, done: int = 1) -> None:
+        self.left -= min(done, 1)
+        if self.left < 0:
+            raise Stopped(130)
+
+
+def test_build_index__a_stopped_build_goes_on_where_it_was_and_gives_the_same(tmp_path, monkeypatch):
+    folder = build(tmp_path)
+    monkeypatch.setattr(indexes, "CHECKED", 2)
+    monkeypatch.setattr(indexes, "LEAST", 8)
+    monkeypatch.setattr(indexes, "AT_ONCE", 3)
+    ready = prepare(Pool.open(folder), trace.Settings(str(folder), probes=8), progress=Silent())
+    assert indexes.index_of(ready) is None
+    with pytest.raises(Stopped):
+        indexes.build_index(ready, progress=StopsLater(2))
+    kept = [artifact.name for artifact in ready.pool.tables(indexes.PARTS)]
+    assert len(kept) == 2
+    assert check_pool(folder).sound
+    passes = []
+    really = indexes.trace_index.part_of
+    monkeypatch.setattr(indexes.trace_index, "part_of", lambda *a, **k: passes.append(1) or really(*a, **k))
+    found = indexes.build_index(ready, progress=Silent())
+    count = -(-len(indexes._images_of(ready)[1]) // 3)
+    assert len(passes) == count - 2
+    assert found == indexes.agreement_of(ready)
+    assert found.images == 2
+    assert not ready.pool.tables(indexes.PARTS)
+    once = indexes.index_of(ready)
+    ready.pool.remove(indexes.KIND, ready.pool.tables(indexes.KIND)[0].name)
+    indexes.build_index(ready, progress=Silent())
+    assert (indexes.index_of(ready).rest == once.rest).all()
+
+
+def test_run__with_an_index_says_so_and_exact_looks_at_every_pair(tmp_path, monkeypatch, capsys):
+    folder = build(tmp_path)
+    monkeypatch.setattr(indexes, "LEAST", 8)
+    monkeypatch.setattr(indexes, "CHECKED", 2)
+    monkeypatch.setattr(trace_pool, "REMOVALS", 3)
+    assert main(["trace", str(folder), "--index", "always", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["index"]["recall"] > 0.8
+    assert listed["accuracy"]["images"] == listed["images"]
+    image = listed["errors"][0]["pair_id"]
+    answers_of = {}
+    for flags in ([], ["--exact"]):
+        assert main(["trace", str(folder), "--image", image, "--top", "5", "--json", *flags]) == 0
+        answers_of[bool(flags)] = json.loads(capsys.readouterr().out)
+    assert (answers_of[False]["exact"], answers_of[True]["exact"]) == (False, True)
+    quick, exact = ({line["pair_id"] for line in answers_of[way]["harmful"]} for way in (False, True))
+    assert len(quick & exact) >= 4
+    assert check_pool(folder).sound
+    name = Pool.open(folder).tables(indexes.KIND)[0].name
+    path = folder / indexes.KIND / f"{name}.rest.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert not check_pool(folder).sound
+    assert check_pool(folder, repair=True).sound
+    assert main(["trace", str(folder), "--image", image, "--json"]) == 0  # the exact answer needs no index
+    assert json.loads(capsys.readouterr().out)["exact"]

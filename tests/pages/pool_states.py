@@ -77,6 +77,16 @@ def scored(folder: Path) -> Path:
     return path
 
 
+def damaged_scores(folder: Path) -> Path:
+    """Returns a pool of which one bit of the scores is not what was written."""
+    return _flipped(many(folder), "scores/*.parquet")
+
+
+def damaged_features(folder: Path) -> Path:
+    """Returns a pool of which one bit of the features is not what was written."""
+    return _flipped(many(folder), "features/*/image.npy")
+
+
 def many(folder: Path) -> Path:
     """Returns a pool of 10,000 pairs with features, a run and a map, whose images are not there."""
     pool = Pool.create(folder / "many", batches=[_batch(_columns(MANY))], record={"source_root": "."})
@@ -108,6 +118,8 @@ STATES: dict[str, Callable[[Path], Path]] = {
     "one pair": one_pair,
     "all broken": all_broken,
     "damaged": damaged,
+    "damaged scores": damaged_scores,
+    "damaged features": damaged_features,
     "newer": newer,
     "not encoded": not_encoded,
     "scored": scored,
@@ -149,6 +161,14 @@ def _encoded(folder: Path, *, count: int) -> Path:
     run_step("intake", {"source": str(source), "pool": str(path), "workers": 1}, progress=Silent())
     asked = {"pool": str(path), "model": str(model), "precision": "fp32", "device": "cpu", "batch": 16, "workers": 1}
     run_step("encode", asked, progress=Silent())
+    return path
+
+
+def _flipped(path: Path, pattern: str) -> Path:
+    found = sorted(path.glob(pattern))[0]
+    content = bytearray(found.read_bytes())
+    content[len(content) // 2] ^= 1
+    found.write_bytes(bytes(content))
     return path
 
 

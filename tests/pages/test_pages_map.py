@@ -1,5 +1,6 @@
 """The Map page: its states, and that a selection outlives recolouring, filters, reloads and restarts."""
 
+import json
 import secrets
 import shutil
 import sys
@@ -78,6 +79,18 @@ def folder_of(at):
 def chosen(at):
     """The rows that are selected."""
     return at.session_state[f"selection-{Pool.open(folder_of(at)).id}"].mask.nonzero()[0].tolist()
+
+
+def told(at):
+    """The words that the map in the browser was told last."""
+    return json.loads(bytes(_words_of(at.main)).split(b"}", 1)[1].decode())
+
+
+def _words_of(node):
+    proto = getattr(node, "proto", None)
+    if proto is not None and node.type == "bidi_component" and b'"channel": "words"' in proto.bytes:
+        return proto.bytes[4:]
+    return next((found for child in getattr(node, "children", {}).values() if (found := _words_of(child))), None)
 
 
 def lit(at):
@@ -196,7 +209,7 @@ def test_saved__named_renamed_deleted_and_taken_back(pool, monkeypatch):
 
 
 @pytest.mark.parametrize("junk", ["unsaved-../../etc", "<script>alert(1)</script>", "$a$", "x" * 3000])
-def test_address__junk_is_a_message(pool, monkeypatch, junk):
+def test_k8__junk_in_the_address_is_a_message(pool, monkeypatch, junk):
     at = opened(monkeypatch, pool, selection=junk)
     assert chosen(at) == []
     assert at.error
@@ -232,6 +245,19 @@ def test_pair__similar_and_into_the_selection(pool, monkeypatch):
     assert chosen(at) == [0]
     press(at, "pair_similar_images")
     assert of(at, "hits").rows.tolist()[:2] == [1, 2]
+
+
+def test_pair__named_in_the_address_is_looked_at_once_and_ringed(pool, monkeypatch):
+    at = opened(monkeypatch, pool, pair="p5")
+    assert (of(at, "view"), of(at, "pair")) == ("Pair", 5)
+    assert told(at)["looked"] == 4  # its place: p4 has none
+    assert "pair" not in at.query_params
+    acts(at, kind="pick", row=0)
+    assert told(at)["looked"] == 0
+    acts(at, kind="lasso", polygon=LEFT)
+    assert told(at)["looked"] is None  # several are looked at now
+    junk = opened(monkeypatch, pool, pair="../../nobody")
+    assert told(junk)["looked"] is None
 
 
 def test_verdict__on_all_selected_with_preview_and_undo(pool, monkeypatch):
@@ -300,7 +326,7 @@ def test_damaged_map__is_told_not_thrown(pool, monkeypatch):
     assert "damaged" in said(at)
 
 
-def test_captions__never_reach_markdown(tmp_path, monkeypatch):
+def test_k3__captions_never_reach_markdown(tmp_path, monkeypatch):
     hostile = ("<script>x</script>", "![](http://x)", "$a$", ":red[x]", "[x](javascript:1)", "**b**")
     pool = mapped_pool(tmp_path / "pool", captions=hostile)
     at = opened(monkeypatch, pool.path)

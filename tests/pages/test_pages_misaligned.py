@@ -11,6 +11,7 @@ from chips_core.store import Pool
 from chips_core.store.review import Review
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "views"))
+from map_pools import lay_out
 from review_pools import encode, plain_pool, pool_of, scored_pool
 
 ROOT = Path(__file__).parents[2]
@@ -58,16 +59,17 @@ def said(at):
 
 def fed(at):
     """What the reviewer in the browser is told."""
+    return next(iter(drawn(at, "chips_lens_review_feed")), None)
+
+
+def drawn(at, name):
+    """What each component of a name is told."""
     import json
 
     from google.protobuf.json_format import MessageToDict
 
-    for element in at.main:
-        for found in _components(element):
-            message = MessageToDict(found)
-            if message.get("componentName") == "chips_lens_review_feed":
-                return json.loads(message["json"])
-    return None
+    found = [MessageToDict(proto) for element in at.main for proto in _components(element)]
+    return [json.loads(message["json"]) for message in found if message.get("componentName") == name]
 
 
 def _components(node):
@@ -77,43 +79,33 @@ def _components(node):
         yield from _components(child)
 
 
-def broken_pool(folder, kind):
-    if kind == "none":
-        return folder
-    if kind in ("0", "1", "10000"):
-        return pool_of(folder, int(kind)).path
-    if kind == "damaged":
-        (folder).mkdir(parents=True)
-        (folder / "pool.json").write_text("{")
-        return folder
+def partial_pool(folder, kind):
+    """Makes a pool that is not scored by a real run; the other states are those of pool_states.py."""
+    if kind == "1":
+        return pool_of(folder, 1).path
     pool = plain_pool(folder)
-    if kind == "newer":
-        text = (folder / "pool.json").read_text()
-        import re
-
-        (folder / "pool.json").write_text(re.sub(r'"format": *\d+', '"format": 999', text))
     if kind == "encoded":
         encode(pool)
     return folder
 
 
 @pytest.mark.parametrize("page", ["misaligned.py", "pair.py"])
-@pytest.mark.parametrize("kind", ["none", "damaged", "newer", "not encoded", "encoded", "0", "1", "10000"])
-def test_pages__every_state_says_what_to_do(monkeypatch, tmp_path, page, kind):
-    at = opened(monkeypatch, broken_pool(tmp_path / "pool", kind), page)
+@pytest.mark.parametrize("kind", ["encoded", "1"])
+def test_pages__partial_pools_say_what_to_do(monkeypatch, tmp_path, page, kind):
+    at = opened(monkeypatch, partial_pool(tmp_path / "pool", kind), page)
     assert not at.exception
     assert len(said(at)) > 30 or fed(at)["pair"]
 
 
 def test_misaligned__one_pair_is_a_queue(monkeypatch, tmp_path):
-    at = opened(monkeypatch, broken_pool(tmp_path / "pool", "1"))
+    at = opened(monkeypatch, partial_pool(tmp_path / "pool", "1"))
     data = fed(at)
     assert data["pair"]["id"] == "p0"
     assert data["near"]["items"] == []
 
 
 def test_misaligned__not_scored_says_how(monkeypatch, tmp_path):
-    at = opened(monkeypatch, broken_pool(tmp_path / "pool", "encoded"))
+    at = opened(monkeypatch, partial_pool(tmp_path / "pool", "encoded"))
     assert "no scores yet" in said(at)
     assert "chips score" in said(at)
 
@@ -154,6 +146,18 @@ def test_misaligned__list_form(monkeypatch, pool):
     at.run()
     assert not at.exception
     assert at.dataframe[0].value["pair"].tolist() == ["p2", "p4", "p3", "p1", "p0", "p5"]
+    assert at.dataframe[0].value["score"].notna().all()
+
+
+def test_misaligned__list_form_hides_scores_until_the_verdict(monkeypatch, pool):
+    with Review.open(pool) as review:
+        review.add_verdict(pair_id="p4", verdict="wrong pair", reviewer="ann")
+    at = opened(monkeypatch, pool)
+    at.session_state["review_view"] = "List"
+    at.toggle(key="hide_scores").set_value(True)
+    at.selectbox(key="show").set_value("all").run()
+    table = at.dataframe[0].value
+    assert table["pair"][table["score"].notna()].tolist() == ["p4"]
 
 
 def test_misaligned__damaged_verdicts_are_said(monkeypatch, pool):
@@ -164,7 +168,7 @@ def test_misaligned__damaged_verdicts_are_said(monkeypatch, pool):
 
 
 @pytest.mark.parametrize("junk", ["nobody", "../../etc/passwd", "<script>alert(1)</script>", "x" * 5000, "\x00"])
-def test_pair__junk_in_the_address_is_a_message(monkeypatch, pool, junk):
+def test_k8__junk_in_the_address_of_a_pair_is_a_message(monkeypatch, pool, junk):
     at = opened(monkeypatch, pool, "pair.py", pair=junk)
     assert not at.exception
     assert "no pair of that id" in said(at)
@@ -179,7 +183,19 @@ def test_pair__everything_about_one(monkeypatch, pool):
     assert "Nobody has judged this pair yet." in said(at)
     assert "The same image, in other pairs" in said(at)
     assert "Other pairs of this patient" in said(at)
-    assert at.dataframe[0].value["score"].tolist()[0] == "Misalignment queue"
+    names = [bar["name"] for bar in drawn(at, "chips_lens_charts")[0]["bars"]]
+    assert names[:2] == ["Misalignment queue", "ECIF: loss if removed"]
+    assert "Place on the map" not in said(at)  # no map yet
+
+
+def test_pair__its_place_on_the_map_leads_there(monkeypatch, pool):
+    lay_out(Pool.open(pool))
+    at = opened(monkeypatch, pool, "pair.py", pair="p1")
+    assert not at.exception
+    assert "Place on the map" in said(at)
+    assert at.button(key="show_on_map").label == "Show it on the map"
+    at = opened(monkeypatch, pool, "pair.py", pair="p4")
+    assert "has no place there" in said(at)
 
 
 def test_pair__not_kept_says_why(monkeypatch, pool):
@@ -190,7 +206,7 @@ def test_pair__not_kept_says_why(monkeypatch, pool):
 
 
 def test_pair__not_scored_yet(monkeypatch, tmp_path):
-    at = opened(monkeypatch, broken_pool(tmp_path / "pool", "not encoded"), "pair.py", pair="p1")
+    at = opened(monkeypatch, partial_pool(tmp_path / "pool", "not encoded"), "pair.py", pair="p1")
     assert not at.exception
     assert fed(at)["why"]["title"] == "Not scored yet"
 

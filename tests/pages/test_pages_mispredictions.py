@@ -7,8 +7,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from tiny import tiny_dataset, tiny_model
 
-from chips_core.jobs import trace
 from chips_core.jobs.steps import run_step
+from chips_core.jobs.trace_pool import Prepared, Settings, prepare
 from chips_core.progress import Silent
 from chips_core.store import Pool
 from chips_core.views.verdicts import Ledger
@@ -37,8 +37,8 @@ def pool(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def ready(pool) -> trace.Prepared:
-    return trace.prepare(Pool.open(pool), trace.Settings(str(pool)), progress=Silent(), measure=False)
+def ready(pool) -> Prepared:
+    return prepare(Pool.open(pool), Settings(str(pool)), progress=Silent(), measure=False)
 
 
 def opened(monkeypatch, folder, **query) -> AppTest:

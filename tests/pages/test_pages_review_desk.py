@@ -1,19 +1,23 @@
 """What each act at the reviewer does: it saves, steps, takes back, and refuses what the person cannot have meant."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from chips_core.store import Pool
+from chips_core.errors import NoSpace
+from chips_core.store import Pool, Review
 from chips_core.views.nearby import nearby_of
 from chips_core.views.queue import OPEN, Filters, load_run, worklist
 from chips_core.views.verdicts import Ledger
 from pages.parts.review import desk as desks
-from pages.parts.review.desk import TOLD, Desk, act, walk_of
+from pages.parts.review import reviewer
+from pages.parts.review.desk import Desk, walk_of
 from pages.parts.review.payload import Screen, payload
+from pages.parts.review.reviewer import TOLD, act
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "views"))
 from review_pools import scored_pool
@@ -28,8 +32,9 @@ def pool(tmp_path):
 def state(monkeypatch):
     """The session's state, and under "message" what the browser says."""
     kept = {}
-    monkeypatch.setattr(desks, "st", SimpleNamespace(session_state=kept))
-    monkeypatch.setattr(desks, "message", lambda: dict(kept.get("message", {})))
+    for module in (desks, reviewer):
+        monkeypatch.setattr(module, "st", SimpleNamespace(session_state=kept))
+    monkeypatch.setattr(reviewer, "message", lambda: dict(kept.get("message", {})))
     return kept
 
 
@@ -79,6 +84,44 @@ def test_act__what_cannot_be_meant_changes_nothing(desk, state, message):
     does(desk, state, **message)
     assert desk.ledger.held() == {}
     assert on_screen(desk) == "p2"
+
+
+def stop_saving(desk, pool, how):
+    """Makes that nothing more can be saved; returns what has to be kept open for that."""
+    review = desk.ledger._review
+    connection = review._connection
+    if how == "read-only":
+        connection.execute("PRAGMA query_only = ON")
+    elif how == "locked":
+        connection.execute("PRAGMA busy_timeout = 50")
+        other = Review.open(pool)
+        other._connection.execute("BEGIN IMMEDIATE")
+        return other
+    else:
+        connection.execute("PRAGMA max_page_count = 1")  # none beyond those that are there
+        for size in (4000, 1):
+            with suppress(NoSpace):
+                for _ in range(2000):
+                    review.add_verdict(pair_id="another", verdict="unsure", reviewer="bob", note="x" * size)
+    return None
+
+
+@pytest.mark.parametrize("how", ["full", "read-only", "locked"])
+def test_g4__what_cannot_be_saved_is_told_and_the_pair_keeps_its_verdict(desk, state, pool, how):
+    on_screen(desk)
+    assert does(desk, state, do="verdict", key="k", pair="p2").saved
+    does(desk, state, do="back", pair="p4")
+    other = stop_saving(desk, pool, how)
+    told = does(desk, state, do="verdict", key="m", pair="p2", seen=desk.held(2).event)
+    assert not told.saved
+    assert told.text.startswith("Not saved")
+    assert on_screen(desk) == "p2"  # nothing moves on
+    data, _ = payload(desk, Screen(walk_of(desk, desk.codes()), desk.codes(), "", told=told))
+    assert data["verdict"]["key"] == "k"  # the page shows the old one
+    assert data["told"] == {"text": told.text, "ok": False}
+    if other is not None:
+        other._connection.execute("ROLLBACK")
+        other.close()
 
 
 def test_act__undo_goes_back_to_the_pair(desk, state):

@@ -95,7 +95,7 @@ def test_bring_in__a_chosen_column_goes_into_the_job(started: Started, tmp_path:
 
 
 @pytest.mark.parametrize("path", ["/etc", "../../etc/passwd", "file:///etc", "pipe:touch x", "a\0b", "C:\\x"])
-def test_bring_in__paths_outside_are_refused_by_naming_the_roots(started: Started, tmp_path: Path, path: str) -> None:
+def test_k6__paths_outside_are_refused_by_naming_the_roots(started: Started, tmp_path: Path, path: str) -> None:
     test = bring_in(path)
     assert not test.exception
     assert str(tmp_path) in words(test).replace("\\", "")
@@ -104,7 +104,7 @@ def test_bring_in__paths_outside_are_refused_by_naming_the_roots(started: Starte
 
 
 @pytest.mark.parametrize("name", ["$(touch x)", "; rm -rf", "--help", "../x"])
-def test_bring_in__a_name_that_is_none_starts_nothing(started: Started, tmp_path: Path, name: str) -> None:
+def test_k10__a_name_that_is_none_starts_nothing(started: Started, tmp_path: Path, name: str) -> None:
     source = tiny_dataset(tmp_path / "deep", count=24)
     test = bring_in(str(source))
     test.text_input(key=f"pool_name_{source}").set_value(name).run()

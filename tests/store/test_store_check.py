@@ -43,7 +43,7 @@ READ: dict[str, Callable[[Pool], object]] = {
 
 
 @pytest.mark.parametrize("part", READ)
-def test_flipped_bit__is_found_by_name_200_of_200_and_never_read(pool: Pool, part: str) -> None:
+def test_m1__a_flipped_bit_is_found_by_name_200_of_200_and_never_read(pool: Pool, part: str) -> None:
     (path,) = [p for p in pool.path.rglob("*") if part in p.name and p.is_file()]
     whole = path.read_bytes()
     manifest = pool.manifest
@@ -58,7 +58,7 @@ def test_flipped_bit__is_found_by_name_200_of_200_and_never_read(pool: Pool, par
     assert check_pool(pool.path).sound
 
 
-def test_flipped_bit__after_the_pool_was_verified_is_still_found_in_parquet_pages(pool: Pool) -> None:
+def test_m1__a_bit_flipped_after_the_pool_was_verified_is_still_found_in_parquet_pages(pool: Pool) -> None:
     pool.kept()
     path = next(pool.path.glob("pairs-*.parquet"))
     whole = path.read_bytes()
@@ -81,7 +81,7 @@ def test_check__a_sound_pool_has_no_findings(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("part", READ)
-def test_check__a_lost_a_renamed_and_a_linked_file_are_named(pool: Pool, tmp_path: Path, part: str) -> None:
+def test_m3__a_lost_a_renamed_and_a_linked_file_are_named(pool: Pool, tmp_path: Path, part: str) -> None:
     (path,) = [p for p in pool.path.rglob("*") if part in p.name and p.is_file()]
     elsewhere = tmp_path / "elsewhere"
     path.rename(elsewhere)
@@ -92,7 +92,7 @@ def test_check__a_lost_a_renamed_and_a_linked_file_are_named(pool: Pool, tmp_pat
         READ[part](Pool.open_damaged(pool.path))
 
 
-def test_check__a_file_swapped_with_another_pools_is_named(pool: Pool, tmp_path: Path) -> None:
+def test_m3__a_file_swapped_with_another_pools_is_named(pool: Pool, tmp_path: Path) -> None:
     other = make_pool(tmp_path / "other", count=40, broken=2)
     with other.writing("encode"):
         writer = begin(other)
@@ -106,7 +106,7 @@ def test_check__a_file_swapped_with_another_pools_is_named(pool: Pool, tmp_path:
         Pool.open(pool.path).features()
 
 
-def test_check__another_pools_reviews_are_named(pool: Pool, tmp_path: Path) -> None:
+def test_m3__another_pools_reviews_are_named(pool: Pool, tmp_path: Path) -> None:
     Review.open(make_pool(tmp_path / "other").path).close()
     (pool.path / "review.sqlite").write_bytes((tmp_path / "other" / "review.sqlite").read_bytes())
     assert names(check_pool(pool.path)) == ["review.sqlite"]

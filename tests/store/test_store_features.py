@@ -32,7 +32,7 @@ def pool(tmp_path: Path) -> Pool:
     return make_pool(tmp_path / "pool", count=5)
 
 
-def test_writer__rows_never_written_are_undone_not_zeros(pool: Pool) -> None:
+def test_d4__rows_never_written_are_undone_not_zeros(pool: Pool) -> None:
     with pool.writing("encode"):
         writer = begin(pool)
         writer.write([0, 3], **row_values([0, 3]))
@@ -47,7 +47,7 @@ def test_writer__rows_never_written_are_undone_not_zeros(pool: Pool) -> None:
     assert pool.features().image[:, 0].tolist() == [1, 2, 3, 4, 5]
 
 
-def test_writer__a_copied_in_array_of_the_right_size_is_undone(pool: Pool) -> None:
+def test_d4__a_copied_in_array_of_the_right_size_is_undone(pool: Pool) -> None:
     """Right size, right shape, and never written by this run: the status decides, not the file."""
     with pool.writing("encode"):
         begin(pool)
@@ -73,7 +73,7 @@ with pool.writing("encode"):
 """
 
 
-def test_writer__killed_keeps_what_was_checkpointed(pool: Pool) -> None:
+def test_d1__a_killed_writer_keeps_what_was_checkpointed(pool: Pool) -> None:
     here = str(Path(__file__).parent)
     done = subprocess.run([sys.executable, "-c", KILLED, str(pool.path), here], check=False)
     assert done.returncode == -9
@@ -176,14 +176,14 @@ def test_feature_writer__for_finished_features_has_nothing_to_do(pool: Pool) -> 
     assert (pool.path / "pool.json").read_bytes() == before
 
 
-def test_feature_writer__other_unfinished_features_are_refused_with_both_fingerprints(pool: Pool) -> None:
+def test_d6__other_unfinished_features_are_refused_with_both_fingerprints(pool: Pool) -> None:
     with pool.writing("encode"):
         begin(pool).write([0], **row_values([0]))
     with pool.writing("encode"), pytest.raises(EncoderMismatch, match=r"f1.*other"):
         begin(pool, fingerprint="other")
 
 
-def test_feature_writer__other_finished_features_are_refused_with_both_encoders(pool: Pool) -> None:
+def test_d6__other_finished_features_are_refused_with_both_encoders(pool: Pool) -> None:
     encode(pool)
     with pool.writing("encode"):
         with pytest.raises(EncoderMismatch, match=r"tiny \(f1\).*huge \(f2\)"):
@@ -195,14 +195,14 @@ def test_feature_writer__other_finished_features_are_refused_with_both_encoders(
 
 
 @pytest.mark.parametrize("change", [{"image_dim": 9}, {"text_dim": 9}])
-def test_feature_writer__same_name_other_settings_is_refused(pool: Pool, change: dict[str, int]) -> None:
+def test_d6__the_same_name_with_other_settings_is_refused(pool: Pool, change: dict[str, int]) -> None:
     with pool.writing("encode"):
         begin(pool)
     with pool.writing("encode"), pytest.raises(InputError, match="not those asked for"):
         begin(pool, **change)
 
 
-def test_feature_writer__work_of_another_data_set_of_the_same_length_is_refused(pool: Pool, tmp_path: Path) -> None:
+def test_d6__work_of_another_data_set_of_the_same_length_is_refused(pool: Pool, tmp_path: Path) -> None:
     with pool.writing("encode"):
         begin(pool).write([0], **row_values([0]))
     other = Pool.create(tmp_path / "other", batches=[batch([f"q{i}" for i in range(5)])], record={})
@@ -240,7 +240,7 @@ def test_commit__heads_that_do_not_fit_are_refused_and_work_is_kept(pool: Pool, 
 
 
 @pytest.mark.parametrize("name", ["image.npy", "text.npy"])
-def test_commit__rows_that_do_not_read_back_are_undone_and_written_again(pool: Pool, name: str) -> None:
+def test_m8__rows_that_do_not_read_back_are_undone_and_written_again(pool: Pool, name: str) -> None:
     """A disk that lies: what lies in the file is not what the encoder gave."""
     with pool.writing("encode"):
         writer = begin(pool)
@@ -257,7 +257,7 @@ def test_commit__rows_that_do_not_read_back_are_undone_and_written_again(pool: P
     assert pool.features().image[:, 1].tolist() == [1, 2, 3, 4, 5]
 
 
-def test_begin__work_cut_short_never_yields_zeros(pool: Pool) -> None:
+def test_d4__work_cut_short_never_yields_zeros(pool: Pool) -> None:
     with pool.writing("encode"):
         begin(pool).write([0, 4], **row_values([0, 4]))
     path = pool.path / "work" / "features-f1" / "image.npy"
@@ -272,7 +272,7 @@ def test_begin__work_cut_short_never_yields_zeros(pool: Pool) -> None:
 LARGE = (5, 40_000)  # a map of several 64 kB steps
 
 
-def test_features__cut_anywhere_is_found_at_open_by_its_size(tmp_path: Path) -> None:
+def test_m2__features_cut_anywhere_are_found_at_open_by_their_size(tmp_path: Path) -> None:
     """Reading a cut map would end the process with SIGBUS, so each case must be found before a row is touched."""
     pool = make_pool(tmp_path / "pool", count=5)
     with pool.writing("encode"):
@@ -293,7 +293,7 @@ def test_features__cut_anywhere_is_found_at_open_by_its_size(tmp_path: Path) -> 
     assert Pool.open(pool.path).features().done.all()
 
 
-def test_features__cut_while_the_pool_is_open_is_found_at_the_next_use(pool: Pool) -> None:
+def test_m2__features_cut_while_the_pool_is_open_are_found_at_the_next_use(pool: Pool) -> None:
     encode(pool)
     assert pool.features().done.all()
     path = pool.path / "features" / "f1" / "text.npy"
@@ -310,7 +310,7 @@ def test_features__grown_are_found_even_unverified(pool: Pool) -> None:
         pool.features(verify=False)
 
 
-def test_features__an_array_of_objects_with_a_fitting_checksum_is_refused(pool: Pool) -> None:
+def test_b11__an_array_of_objects_with_a_fitting_checksum_is_refused(pool: Pool) -> None:
     """Somebody else's pool: every checksum fits, and the array would run code if it were unpickled."""
     encode(pool)
     path = pool.path / "features" / "f1" / "status.npy"
@@ -333,7 +333,7 @@ def test_features__parts_that_do_not_fit_each_other_are_refused(pool: Pool, name
         Pool.open(pool.path).features()
 
 
-def test_features__a_header_that_claims_a_terabyte_is_refused(pool: Pool) -> None:
+def test_b11__a_header_that_claims_a_terabyte_is_refused(pool: Pool) -> None:
     encode(pool)
     path = pool.path / "features" / "f1" / "image.npy"
     header = "{'descr': '<f2', 'fortran_order': False, 'shape': (1000000000000, 4), }".ljust(117) + "\n"
@@ -383,7 +383,7 @@ print(len(committed))
 """
 
 
-def test_store__never_opens_a_committed_file_for_writing(tmp_path: Path) -> None:
+def test_m5__a_committed_file_is_never_opened_for_writing(tmp_path: Path) -> None:
     """Somebody may have it mapped."""
     arguments = [sys.executable, "-c", textwrap.dedent(WATCHED), str(tmp_path / "pool"), str(Path(__file__).parent)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)

@@ -39,7 +39,7 @@ def test_parsed__what_was_sealed_comes_back(pool: Pool) -> None:
     assert parsed((pool.path / "pool.json").read_bytes()) == pool.manifest
 
 
-def test_read__every_flipped_bit_is_refused(pool: Pool) -> None:
+def test_m1__a_manifest_with_a_flipped_bit_is_refused(pool: Pool) -> None:
     data = (pool.path / "pool.json").read_bytes()
     for bit in np.random.default_rng(0).choice(len(data) * 8, size=200, replace=False).tolist():
         with pytest.raises(PoolDamaged):
@@ -47,14 +47,14 @@ def test_read__every_flipped_bit_is_refused(pool: Pool) -> None:
 
 
 @given(cut=st.integers(0, 10_000))
-def test_read__a_cut_manifest_is_refused(pool: Pool, cut: int) -> None:
+def test_m2__a_cut_manifest_is_refused(pool: Pool, cut: int) -> None:
     data = (pool.path / "pool.json").read_bytes()
     with pytest.raises(PoolDamaged):
         parsed(data[: min(cut, len(data) - 1)])
 
 
 @given(data=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
-def test_read__random_bytes_are_refused(data: bytes) -> None:
+def test_m4__random_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(PoolDamaged):
         parsed(data)
 
@@ -73,7 +73,7 @@ WHERE = [
 
 
 @given(where=st.sampled_from(WHERE), value=plain)
-def test_parsed__any_value_anywhere_is_refused_or_read_back_the_same(
+def test_m4__any_value_anywhere_is_refused_or_read_back_the_same(
     pool: Pool, where: tuple[Any, ...], value: object
 ) -> None:
     def put(document: Any) -> None:
@@ -90,35 +90,35 @@ def test_parsed__any_value_anywhere_is_refused_or_read_back_the_same(
 
 
 @pytest.mark.parametrize("key", ["format", "version", "id", "fingerprint", "created", "intake", "artifacts"])
-def test_parsed__a_missing_key_is_named(pool: Pool, key: str) -> None:
+def test_m4__a_missing_key_is_named(pool: Pool, key: str) -> None:
     with pytest.raises(PoolDamaged, match=f"'{key}' is missing"):
         parsed(changed(pool, lambda document: document.pop(key)))
 
 
 @pytest.mark.parametrize("key", ["kind", "fingerprint", "created", "record", "files"])
-def test_parsed__a_missing_key_of_an_artifact_is_named(pool: Pool, key: str) -> None:
+def test_m4__a_missing_key_of_an_artifact_is_named(pool: Pool, key: str) -> None:
     with pytest.raises(PoolDamaged, match=f"artifact 'pairs'.*'{key}' is missing"):
         parsed(changed(pool, lambda document: document["artifacts"]["pairs"].pop(key)))
 
 
-def test_parsed__an_unknown_key_is_named(pool: Pool) -> None:
+def test_m4__an_unknown_key_is_named(pool: Pool) -> None:
     with pytest.raises(PoolDamaged, match="'surprise' is unknown"):
         parsed(changed(pool, lambda document: document.update(surprise=1)))
 
 
-def test_parsed__a_key_given_twice_is_refused(pool: Pool) -> None:
+def test_m4__a_key_given_twice_is_refused(pool: Pool) -> None:
     text = (pool.path / "pool.json").read_bytes().replace(b'"id":', b'"id": "other",\n "id":', 1)
     with pytest.raises(PoolDamaged, match="twice"):
         parsed(text)
 
 
-def test_parsed__without_pairs_is_refused(pool: Pool) -> None:
+def test_m4__without_pairs_is_refused(pool: Pool) -> None:
     with pytest.raises(PoolDamaged, match="'pairs' is missing"):
         parsed(changed(pool, lambda document: document["artifacts"].pop("pairs")))
 
 
 @pytest.mark.parametrize("version", [CURRENT + 1, 99])
-def test_parsed__a_later_version_is_told(pool: Pool, version: int) -> None:
+def test_m3__a_pool_from_the_future_is_told(pool: Pool, version: int) -> None:
     with pytest.raises(PoolTooNew, match=str(version)):
         parsed(changed(pool, lambda document: document.update(version=version, surprise=1)))
 
@@ -128,7 +128,7 @@ def test_parsed__a_later_version_is_told(pool: Pool, version: int) -> None:
     ["../../etc/passwd", "/etc/passwd", "a/../../x", "..", ".", "", "a//b", "a/./b", "./a", "C:\\x", "\\\\host\\s",
      "a\0b", "file:x", "x" * 600, 5, None, ["a"]],
 )  # fmt: skip
-def test_parsed__a_path_that_leaves_the_pool_is_refused(pool: Pool, path: object) -> None:
+def test_m4__a_path_that_leaves_the_pool_is_refused(pool: Pool, path: object) -> None:
     def put(document: dict[str, Any]) -> None:
         document["artifacts"]["pairs"]["files"][0]["path"] = path
 
@@ -137,7 +137,7 @@ def test_parsed__a_path_that_leaves_the_pool_is_refused(pool: Pool, path: object
 
 
 @given(text=st.text(st.sampled_from("ab/.\\:\0~ é"), max_size=12))
-def test_checked_relative__what_passes_stays_inside(text: str) -> None:
+def test_m4__a_path_that_passes_stays_inside(text: str) -> None:
     try:
         checked_relative(text, where="x")
     except PoolDamaged:
@@ -147,7 +147,7 @@ def test_checked_relative__what_passes_stays_inside(text: str) -> None:
     assert ".." not in Path(text).parts
 
 
-def test_inside__a_link_is_refused(tmp_path: Path) -> None:
+def test_m4__a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     (tmp_path / "pool" / "real").touch()
     (tmp_path / "pool" / "file").symlink_to("/etc/hostname")
@@ -159,7 +159,7 @@ def test_inside__a_link_is_refused(tmp_path: Path) -> None:
     assert inside(tmp_path / "link to pool", "real").name == "real"  # the pool itself may be reached through one
 
 
-def test_open__a_hundred_megabytes_are_refused_unread(tmp_path: Path) -> None:
+def test_m4__a_hundred_megabytes_are_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "pool.json").open("wb") as handle:
         handle.truncate(100 << 20)
     with pytest.raises(PoolDamaged, match=f"larger than {SIZE_LIMIT:,}"):
@@ -173,14 +173,14 @@ def test_open__no_pool_is_told(tmp_path: Path) -> None:
             Pool.open(path)
 
 
-def test_check__a_damaged_manifest_is_a_finding(pool: Pool, tmp_path: Path) -> None:
+def test_m1__a_damaged_manifest_is_a_finding(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "pool.json").write_bytes(flipped((pool.path / "pool.json").read_bytes(), bit=2_000))
     report = check_pool(tmp_path)
     assert [finding.file for finding in report.findings] == ["pool.json"]
     assert not report.sound
 
 
-def test_upgraded__runs_every_step_once_in_order() -> None:
+def test_m7__upgrades_run_every_step_once_in_order() -> None:
     steps = {
         1: lambda document: {**document, "log": [*document["log"], 1]},
         2: lambda document: {**document, "log": [*document["log"], 2]},

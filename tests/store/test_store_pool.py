@@ -89,7 +89,7 @@ def test_outcomes__add_up_and_kept_is_in_file_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_pool__of_few_pairs_lives_through_everything(tmp_path: Path, count: int) -> None:
+def test_d11__a_pool_of_few_pairs_lives_through_everything(tmp_path: Path, count: int) -> None:
     pool = make_pool(tmp_path / "pool", count=count, broken=0)
     encode(pool)
     score(pool)
@@ -146,7 +146,7 @@ def test_pairs__an_unknown_column_is_named(tmp_path: Path) -> None:
         make_pool(tmp_path / "pool").pairs(["nothing"])
 
 
-def test_pool__is_private_to_its_user(tmp_path: Path) -> None:
+def test_l6__a_pool_is_private_to_its_user(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir(mode=0o755)
     pool = make_pool(tmp_path / "pool")
     encode(pool)
@@ -158,7 +158,7 @@ def test_pool__is_private_to_its_user(tmp_path: Path) -> None:
             assert stat.S_IMODE(path.stat().st_mode) == wanted, path
 
 
-def test_pool__copied_elsewhere_is_the_same_pool_and_names_no_place(tmp_path: Path) -> None:
+def test_m6__a_pool_copied_elsewhere_is_the_same_pool_and_names_no_place(tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "here" / "pool")
     encode(pool)
     score(pool)
@@ -173,7 +173,7 @@ def test_pool__copied_elsewhere_is_the_same_pool_and_names_no_place(tmp_path: Pa
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path
 
 
-def test_pool__that_may_only_be_read_opens_and_refuses_to_write(tmp_path: Path) -> None:
+def test_m6__a_pool_that_may_only_be_read_opens_and_refuses_to_write(tmp_path: Path) -> None:
     """As another user, or on a read-only medium: run by a user without rights, for root may do everything."""
     pool = make_pool(tmp_path / "pool")
     encode(pool)
@@ -345,7 +345,7 @@ with Pool.open(Path(sys.argv[1])).writing("encode"):
 """
 
 
-def test_writing__a_second_process_is_told_who_and_takes_over_from_a_dead_one(tmp_path: Path) -> None:
+def test_d8__a_second_process_is_told_who_and_takes_over_from_a_dead_one(tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool")
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(pool.path)], stdout=subprocess.PIPE, text=True)
     try:
@@ -365,7 +365,7 @@ def test_writing__a_second_process_is_told_who_and_takes_over_from_a_dead_one(tm
         score(pool)
 
 
-def test_writing__a_second_thread_is_told_and_the_same_thread_may_nest(tmp_path: Path) -> None:
+def test_d8__a_second_thread_is_told_and_the_same_thread_may_nest(tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool")
     for other in (pool, Pool.open(pool.path)):
         refused: list[str] = []
@@ -387,7 +387,7 @@ def test_writing__a_second_thread_is_told_and_the_same_thread_may_nest(tmp_path:
         pass
 
 
-def test_writing__is_freed_by_any_way_out(tmp_path: Path) -> None:
+def test_d13__the_lock_is_freed_by_any_way_out(tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool")
     with pytest.raises(KeyboardInterrupt), pool.writing("encode"):
         raise KeyboardInterrupt
@@ -418,7 +418,7 @@ def test_descriptors__none_is_left_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_open__a_million_pairs_at_once(tmp_path: Path) -> None:
+def test_m9__a_million_pairs_open_at_once(tmp_path: Path) -> None:
     size = 50_000
     template = batch(
         [f"p{i}" for i in range(size)], caption="a chest radiograph with a finding that takes some words " * 2

@@ -70,6 +70,7 @@ def test_load_layout__knows_who_has_a_place(pool):
     assert layout.placed(mask(4, 5)).tolist() == [False, False, False, False, True]
     assert layout.unplaced(mask(4, 5)) == 1
     spread = layout.spread(np.array([True, False, False, False, False]), mask(4, 5))
+    assert [layout.place_of(row) for row in (0, 5, 4, None)] == [0, 4, None, None]
     assert spread.tolist() == mask(0, 4).tolist()  # p4 has no place: what is drawn does not touch it
 
 

@@ -73,7 +73,7 @@ def test_nearby__rows_that_are_not_there(nearby):
 
 def test_parts_of__turned_so_that_high_is_suspect(scored):
     parts = pairs.parts_of(scored, 2)
-    assert [part.title for part in parts] == ["ECIF influence", "Fit among its peers"]
+    assert [part.title for part in parts] == ["ECIF: loss if removed", "Peer loss"]
     assert parts[0].suspicion == pytest.approx(1 - 0.5 / 6)
     assert parts[0].value == pytest.approx(-0.8)
 
@@ -117,7 +117,7 @@ def test_find_pair__kept_broken_and_unknown(pool):
 
 def test_score_table__one_line_a_score(scored):
     table = pairs.score_table(scored, 2)
-    assert table["score"].tolist()[:2] == ["Misalignment queue", "ECIF influence"]
+    assert table["score"].tolist()[:2] == ["Misalignment queue", "ECIF: loss if removed"]
     assert table["suspect"].tolist() == ["high", "low", "high"]
     assert table["above"].iloc[1] == pytest.approx(0.5 / 6)
 

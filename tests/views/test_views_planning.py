@@ -20,7 +20,8 @@ def entry(name: str, *needs: str) -> MethodEntry:
 
 
 def pairs(*lines: tuple[str, str, str]) -> pd.DataFrame:
-    return pd.DataFrame(lines, columns=["split", "source", "label"])
+    frame = pd.DataFrame(lines, columns=["split", "source", "label"])
+    return frame.assign(pair_id=[str(number) for number in range(len(frame))], group="")
 
 
 TARGET = Target("val", "split", pairs=5, scored=20, labelled=True, scored_labelled=True)
@@ -37,6 +38,16 @@ def test_targets_of__val_first_and_never_test() -> None:
         ("a", "source", 3, 1),  # the test pair of source a is no target either
         ("b", "source", 1, 2),
     ]
+
+
+def test_targets_of__without_a_val_split_a_tenth_held_out_comes_first() -> None:
+    found = targets_of(pairs(*[("", "a" if number % 2 else "b", "x") for number in range(40)]))
+    assert [(t.name, t.kind, t.pairs, t.scored) for t in found] == [
+        ("held-out", "share", 4, 36),
+        ("a", "source", 20, 20),
+        ("b", "source", 20, 20),
+    ]
+    assert found[0].words == "held-out — a tenth, whole patients, 4 pairs; 36 are scored"
 
 
 def test_targets_of__nothing_left_to_score_is_no_target() -> None:

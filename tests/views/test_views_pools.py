@@ -40,7 +40,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "leads out", "leads out/secret.csv", "circle", "not there"])
-def test_allowed_path__refuses_what_leads_out(root: Path, text: str) -> None:
+def test_k6__allowed_path_refuses_what_leads_out(root: Path, text: str) -> None:
     with pytest.raises(InputError) as caught:
         allowed_path(text)
     assert str(root) in caught.value.fix  # K6: the message names the roots
@@ -54,7 +54,7 @@ def test_allowed_path__takes_what_lies_inside(root: Path) -> None:
 
 
 @given(parts=st.lists(st.sampled_from(["..", ".", "inside", "leads out", "outside", "/", "secret.csv"]), max_size=8))
-def test_allowed_path__whatever_is_returned_is_inside(
+def test_k6__whatever_allowed_path_returns_is_inside(
     tmp_path_factory: pytest.TempPathFactory, parts: list[str]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -14,7 +14,7 @@ from tiny import tiny_dataset, tiny_model
 
 from chips_core.clip import load_encoder, parse_model
 from chips_core.errors import EncoderMismatch, InputError
-from chips_core.jobs.models import model_named
+from chips_core.jobs.models import model_of_record
 from chips_core.jobs.steps import run_step
 from chips_core.progress import Silent
 from chips_core.store import Pool
@@ -84,7 +84,7 @@ def test_find_meaning__with_the_very_model_of_an_encoded_pool(tmp_path):
     run_step("encode", {"pool": str(folder), "model": str(model), "device": "cpu", "workers": 1}, progress=Silent())
     pool = Pool.open(folder)
     record = pool.feature_sets()[-1].record
-    hits = find_meaning(pool, "a bar", spec=model_named(record["model"], weights=record["weights"]), k=5)
+    hits = find_meaning(pool, "a bar", spec=model_of_record(record, pool=pool.path), k=5)
     assert len(set(hits.rows.tolist())) == 5
     features = pool.features()
     encoder = load_encoder(parse_model(str(model)), precision="fp32", device="cpu")

@@ -114,3 +114,18 @@ def test_opened__a_torn_or_foreign_draft_is_told(shelf, tmp_path):
     for name in ("torn", "foreign"):
         with pytest.raises(InputError):
             shelf.opened(UNSAVED + name)
+
+
+def test_m1__a_flipped_bit_in_a_draft_never_opens_as_other_pairs(shelf, tmp_path):
+    kept = chosen(1, 4)
+    shelf.keep(kept)
+    path = next((tmp_path / "pool" / DRAFTS).iterdir())
+    whole = path.read_bytes()
+    refused = 0
+    for bit in range(len(whole) * 8):
+        path.write_bytes(bytes(b ^ (1 << bit % 8) if i == bit // 8 else b for i, b in enumerate(whole)))
+        try:
+            assert shelf.opened(kept.address).mask.tolist() == kept.mask.tolist()  # a bit that says nothing
+        except InputError:
+            refused += 1
+    assert refused >= 6, "at least the bits of the six pairs"

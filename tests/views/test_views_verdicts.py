@@ -51,7 +51,7 @@ def test_judge__is_on_disk_when_it_returns(pool, ledger):
     assert ledger.held()["p1"].verdict == "wrong pair"
 
 
-def test_judge__another_window_was_first_is_told_and_nothing_is_saved(pool, ledger):
+def test_g3__another_window_was_first_is_told_and_nothing_is_saved(pool, ledger):
     with Review.open(pool.path) as other:
         event = other.add_verdict(pair_id="p1", verdict="laterality", reviewer="bob")
     answer = give(ledger, "p1", "k")
@@ -73,7 +73,7 @@ def test_judge__taken_back_elsewhere_is_told(pool, ledger):
     assert "p1" not in ledger.held()
 
 
-def test_judge__a_failed_save_keeps_the_old_verdict(ledger, monkeypatch):
+def test_g4__a_failed_save_keeps_the_old_verdict(ledger, monkeypatch):
     give(ledger, "p1", "k")
     seen = ledger.held()["p1"].event
 

@@ -33,11 +33,17 @@ function cardElement(card, data, setTriggerValue) {
   image.loading = "lazy";
   image.decoding = "async";
   frame.appendChild(image);
-  if (card.badge) frame.appendChild(textElement("span", "badge" + (card.warn ? " warn" : ""), card.badge));
+  if (card.badge) frame.appendChild(badgeElement(card));
   const text = textElement("div", "text", card.text);
   text.title = card.text;
   element.append(frame, textElement("div", "title", card.title), text);
   return element;
+}
+
+function badgeElement(card) {
+  const badge = textElement("span", "badge" + (card.warn ? " warn" : ""), card.badge);
+  badge.title = card.badge; // the whole of what may be cut
+  return badge;
 }
 
 function textElement(tag, name, text) {

@@ -31,9 +31,10 @@ class Bar:
     quiet: bool = False
 
 
-def bars(shown: Sequence[Bar], *, key: str, label: str) -> None:
-    """Draws horizontal bars; `label` says what they are of."""
-    _draw({"kind": "bars", "label": label, "bars": [asdict(bar) for bar in shown]}, key=key)
+def bars(shown: Sequence[Bar], *, key: str, label: str, wide: bool = False) -> None:
+    """Draws horizontal bars; `label` says what they are of, `wide` leaves room for hints of a sentence."""
+    kind = "bars wide" if wide else "bars"
+    _draw({"kind": kind, "label": label, "bars": [asdict(bar) for bar in shown]}, key=key)
 
 
 def counts(found: Counts, *, key: str, label: str, most: int) -> None:

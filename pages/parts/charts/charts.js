@@ -12,7 +12,7 @@ export default function (component) {
   root.className = "charts " + data.kind;
   root.setAttribute("role", "list");
   root.setAttribute("aria-label", data.label);
-  root.replaceChildren(...(data.kind === "bars" ? data.bars.map(bar) : data.shapes.map(shape)));
+  root.replaceChildren(...(data.bars ? data.bars.map(bar) : data.shapes.map(shape)));
   return () => {};
 }
 

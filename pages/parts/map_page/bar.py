@@ -20,7 +20,7 @@ def draw_bar(desk: Desk) -> None:
     """Draws the count, always, and the acts on the selection."""
     selection = desk.selection
     with st.container(horizontal=True, vertical_alignment="center", key="selection_bar", gap="small"):
-        with st.popover("Change"):
+        with st.popover("Selection"):
             _draw_changes(desk)
         with st.popover(f"Saved as {_short(selection.name)}" if selection.name else "Saved"):
             _draw_saved(desk)

@@ -4,12 +4,13 @@ import numpy as np
 import streamlit as st
 
 from chips_core.clip import ModelSpec
-from chips_core.errors import ChipsError, InputError
+from chips_core.errors import ChipsError
 from chips_core.insight.vectors import Space
-from chips_core.jobs.models import model_named
+from chips_core.jobs.models import model_of_record
 from chips_core.views.map import SPACES, Choice
 from chips_core.views.map_filters import Filters
 from chips_core.views.search import WAYS, Way, find, find_meaning
+from pages.parts.errors import in_words
 from pages.parts.map_page.desk import MATCHING, Desk, recall, remember
 from pages.parts.opened import literal
 
@@ -118,17 +119,14 @@ def _search(desk: Desk, way: Way) -> None:
         else:
             hits = find(desk.pairs, query, way=way)
     except ChipsError as error:
-        remember(desk, "search_problem", f"{error.what} {error.fix[:1].upper()}{error.fix[1:]}")
+        remember(desk, "search_problem", in_words(error))
         return
     remember(desk, "hits", hits)
     remember(desk, "view", MATCHING)
 
 
 def _audited_model(desk: Desk) -> ModelSpec:
-    record = desk.pool.feature_sets()[-1].record
-    if not record.get("model"):
-        raise InputError("The pool does not say which model it was encoded with.", fix="search by words.")
-    return model_named(str(record["model"]), weights=record.get("weights"))
+    return model_of_record(desk.pool.feature_sets()[-1].record, pool=desk.pool.path)
 
 
 def _draw_filters(desk: Desk) -> None:

@@ -83,6 +83,17 @@ class Desk:
         wanted = recall(self, "colour", "")
         return next((choice for choice in self.choices if choice.key == wanted), self.choices[0])
 
+    @property
+    def looked_at(self) -> int | None:
+        """The row of the pair that the panel shows; None while it shows several."""
+        row = recall(self, "pair", None) if recall(self, "view", MATCHING) == PAIR else None
+        return row if isinstance(row, int) and 0 <= row < len(self.pairs) else None
+
+    def look_at(self, row: int) -> None:
+        """Shows one pair in the panel, and where it lies on the map."""
+        remember(self, "pair", row)
+        remember(self, "view", PAIR)
+
     def lit(self) -> Mask:
         """Returns (N,) the pairs that filters and search leave, worked out anew only when these changed."""
         hits, run = self.hits, self.run.name if self.run else ""
@@ -104,6 +115,14 @@ class Desk:
         """Makes other pairs the selection, and shows them."""
         choose(self.pool, mask, how=how)
         remember(self, "view", SELECTED if self.selection.count else MATCHING)
+
+
+def look_at_wanted(desk: Desk) -> None:
+    """Looks at the pair that the address names, once: the name leaves the address, for another pair may come next."""
+    wanted = st.query_params.pop("pair", "")
+    rows = desk.pairs.rows_of([wanted]) if wanted else ()
+    if len(rows):
+        desk.look_at(int(rows[0]))
 
 
 def desk_of(pool: Pool) -> Desk:

@@ -8,9 +8,9 @@ from chips_core.insight.vectors import Space
 from chips_core.views.map import SPACES, Layout
 from chips_core.views.map_filters import Filters
 from chips_core.views.planning import PlannedStep
+from pages.parts.errors import show_error
 from pages.parts.images import image_url
-from pages.parts.map_page.desk import PAIR, Desk, remember
-from pages.parts.opened import literal
+from pages.parts.map_page.desk import Desk, remember
 from pages.parts.pool_map import Colouring, MapEvent, MapTip, Shown, pool_map, take_event
 from pages.parts.runs.jobs import alive_job, draw_job, start
 
@@ -26,8 +26,7 @@ def take_map_event(desk: Desk, layout: Layout) -> MapEvent | None:
     if event is None:
         return None
     if event.kind == "pick" and event.mode == "replace":
-        remember(desk, "pair", int(layout.rows[event.rows[0]]))
-        remember(desk, "view", PAIR)
+        desk.look_at(int(layout.rows[event.rows[0]]))
     elif event.kind in ("lasso", "box", "pick", "clear"):
         mask = desk.selection.mask
         placed = event.applied_to(layout.placed(mask))
@@ -48,7 +47,7 @@ def draw_map(desk: Desk, layout: Layout) -> None:
         event = take_map_event(desk, layout)
         _draw(desk, layout)
     except ChipsError as error:
-        st.error(literal(f"The map cannot be drawn. {error.what} {error.fix}"))
+        show_error(error, before="The map cannot be drawn.")
         return
     if event is not None and event.kind != "hover":
         st.rerun()
@@ -76,6 +75,7 @@ def _draw(desk: Desk, layout: Layout) -> None:
         label=f"Map of {len(layout.rows):,} pairs",
         brushed=desk.filters.ranges.get(desk.colour.key),
         switched_off=_codes_off(desk, colouring, off),
+        looked=layout.place_of(desk.looked_at),
         tip_for=lambda place: _tip(desk, int(layout.rows[place])),
     )
     pool_map(

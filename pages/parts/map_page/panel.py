@@ -5,19 +5,18 @@ from collections.abc import Mapping
 import numpy as np
 import streamlit as st
 
-from chips_core.errors import ChipsError
 from chips_core.insight.vectors import Space
 from chips_core.views.map import Choice, MapCard, Rows, ordered, score_table, table_of
 from chips_core.views.search import find_similar
 from pages.parts.cards import Card, cards
+from pages.parts.errors import errors_shown
 from pages.parts.images import image_url
 from pages.parts.map_page.desk import MATCHING, PAIR, SELECTED, Desk, recall, remember
-from pages.parts.opened import literal
 from pages.parts.pair_address import pair_address
 
 PER_PAGE, LINES_PER_PAGE = 24, 100
 CARDS, TABLE = "Cards", "Table"
-FORMS = {CARDS: ":material/grid_view:", TABLE: ":material/table_rows:"}
+FORMS = {CARDS: CARDS, TABLE: TABLE}
 HEIGHT = 500
 AS_GIVEN = ""
 
@@ -25,10 +24,8 @@ AS_GIVEN = ""
 @st.fragment
 def draw_panel(desk: Desk) -> None:
     """Draws the panel; turning its pages leaves the map alone."""
-    try:
+    with errors_shown():
         _draw(desk)
-    except ChipsError as error:
-        st.error(literal(f"{error.what} {error.fix}"))
 
 
 def _draw(desk: Desk) -> None:
@@ -97,12 +94,11 @@ def _ordered(desk: Desk, rows: Rows, *, view: str) -> tuple[Rows, Choice | None]
     first = row.segmented_control(
         "From",
         [True, False],
-        format_func=lambda high: "↓" if high else "↑",
+        format_func=lambda high: "High first" if high else "Low first",
         default=choice.high_first,
         key=f"map_turn_{choice.key}",
         required=True,
         label_visibility="collapsed",
-        help="From the high end, or from the low end.",
     )
     return ordered(rows, desk.values.numbers(choice), high_first=bool(first)), choice
 
@@ -134,8 +130,8 @@ def _draw_cards(desk: Desk, rows: Rows, *, order: Choice | None, view: str) -> N
     if picked is not None:
         at = [int(desk.pairs.input_rows[row]) for row in rows]
         if picked in at:
-            look_at(desk, int(rows[at.index(picked)]))
-            st.rerun(scope="fragment")
+            desk.look_at(int(rows[at.index(picked)]))
+            st.rerun()
 
 
 def _draw_table(desk: Desk, rows: Rows, *, order: Choice | None) -> None:
@@ -155,8 +151,8 @@ def _draw_table(desk: Desk, rows: Rows, *, order: Choice | None) -> None:
         add = st.button(f"Add the {len(marked):d} ticked", disabled=not marked, key="table_add")
         drop = st.button(f"Remove the {len(marked):d} ticked", disabled=not marked, key="table_drop")
         if st.button("Open", disabled=len(marked) != 1, key="table_open"):
-            look_at(desk, int(rows[marked[0]]))
-            st.rerun(scope="fragment")
+            desk.look_at(int(rows[marked[0]]))
+            st.rerun()
     if add or drop:
         mask = desk.selection.mask.copy()
         mask[rows[marked]] = add
@@ -164,15 +160,9 @@ def _draw_table(desk: Desk, rows: Rows, *, order: Choice | None) -> None:
         st.rerun()
 
 
-def look_at(desk: Desk, row: int) -> None:
-    """Shows one pair in the panel."""
-    remember(desk, "pair", row)
-    remember(desk, "view", PAIR)
-
-
 def _draw_pair(desk: Desk) -> None:
-    row = recall(desk, "pair", None)
-    if row is None or not 0 <= row < len(desk.pairs):
+    row = desk.looked_at
+    if row is None:
         st.text("Click a pair on the map, or a card, to see it here.")
         return
     card = desk.pairs.card(row)

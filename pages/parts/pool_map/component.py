@@ -57,6 +57,7 @@ class Shown:
         label: what a screen reader calls the map.
         brushed: the range that the legend's filter has now.
         switched_off: the codes of the categories that the filter leaves out.
+        looked: the pair that the page looks at, as a position in the layout: it is ringed.
         tip_for: gives the tip of a pair under the pointer; asks for a rerun after a short rest, so keep the map in a
             fragment when the page is slow.
     """
@@ -65,6 +66,7 @@ class Shown:
     label: str = "Map of the pool"
     brushed: tuple[float | None, float | None] | None = None
     switched_off: tuple[int, ...] = ()
+    looked: int | None = None
     tip_for: Callable[[int], MapTip] | None = None
 
 
@@ -113,7 +115,13 @@ def pool_map(
     event = take_event(key=key, xy=xy, visible=visible)
     if st.session_state.get(f"{key}-simple"):
         pool_map_plotly(
-            xy=xy, colouring=colouring, key=f"{key}-plotly", selected=selected, visible=visible, height=shown.height
+            xy=xy,
+            colouring=colouring,
+            key=f"{key}-plotly",
+            selected=selected,
+            visible=visible,
+            looked=shown.looked,
+            height=shown.height,
         )
         return event
     name, places = layout_places(xy)
@@ -150,6 +158,7 @@ def _words(key: str, channels: dict[str, Channel], *, colouring: Colouring, show
         "height": shown.height,
         "label": f"{shown.label}. Arrows move, plus and minus zoom, L draws a lasso, question mark lists the keys.",
         "hover": shown.tip_for is not None,
+        "looked": shown.looked,
         "tip": tip,
     }
 

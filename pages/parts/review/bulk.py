@@ -8,7 +8,8 @@ from chips_core.views.verdicts import BY_KEY, CHOICES
 from pages.parts.cards import Card, cards
 from pages.parts.images import image_url
 from pages.parts.opened import literal
-from pages.parts.review.desk import TOLD, Desk
+from pages.parts.review.desk import WALK, Desk
+from pages.parts.review.reviewer import TOLD
 
 SHOWN = 8
 
@@ -64,5 +65,5 @@ def judge_all(desk: Desk) -> None:
             st.error(literal(answer.text))
             return
         st.session_state[TOLD] = answer
-        st.session_state.pop("review_walk", None)
+        st.session_state.pop(WALK, None)
         st.rerun()

@@ -27,6 +27,8 @@ def draw_list(desk: Desk) -> None:
         judge_all(desk)
     here = places[(page - 1) * queues.PAGE : page * queues.PAGE]
     table = queues.listed(desk.scored, desk.ranking, desk.queue, places=here, codes=codes)
+    if desk.hide:
+        table = table.assign(score=table["score"].where(table["verdict"] != ""))  # as in the reviewer
     st.dataframe(
         table,
         hide_index=True,

@@ -1,9 +1,7 @@
 """What the reviewer in the browser is told: one pair, why it is here, what lies near it, and how the queue stands."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chips_core.views import pair as pairs
 from chips_core.views import queue as queues
@@ -13,9 +11,7 @@ from chips_core.views.verdicts import CHOICES, FIRST, WRONG_MEANS, Answer, tally
 from chips_core.views.walk import Walk, place_of
 from pages.parts.images import image_url
 from pages.parts.pair_address import pair_address
-
-if TYPE_CHECKING:
-    from pages.parts.review.desk import Desk
+from pages.parts.review.desk import Desk
 
 LONGEST, LONGEST_ALONE = 4_000, 100_000  # characters of the pair's caption in the queue, and in its own view
 NEAR_TEXT = 180  # of other captions beside it

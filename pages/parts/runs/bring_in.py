@@ -10,7 +10,8 @@ from chips_core.views.planning import steps_for
 from chips_core.views.pools import allowed_path, new_pool_folder, roots, suggested_name
 from chips_core.views.runs import joined
 from chips_core.views.sources import SourcePreview
-from pages.parts.opened import POOL, choose, literal
+from pages.parts.errors import show_error
+from pages.parts.opened import POOL, choose
 from pages.parts.runs.jobs import start
 from pages.parts.runs.plan import draw_plan
 
@@ -46,7 +47,7 @@ def _previewed(given: str, *, columns: Mapping[str, str] | None, images: str) ->
     try:
         return _preview(given, columns=dict(columns) if columns else None, images=images)
     except ChipsError as error:
-        st.error(literal(str(error)))
+        show_error(error)
         return None
 
 
@@ -111,7 +112,7 @@ def _draw_start(shown: SourcePreview, *, given: str, columns: Mapping[str, str],
         if images.strip():
             allowed_path(images)
     except ChipsError as error:
-        st.error(literal(str(error)))
+        show_error(error)
         return
     steps = [sources.intake_step(shown, pool=folder, columns=columns, images=images)]
     steps += steps_for(str(folder), choice, shown.facts) if choice else []

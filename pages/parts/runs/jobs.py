@@ -11,6 +11,7 @@ from chips_core.jobs import runner
 from chips_core.jobs.runner import Job, StepRequest
 from chips_core.views.planning import WORDS, PlannedStep
 from chips_core.views.runs import between, duration, joined, when
+from pages.parts.errors import show_error
 from pages.parts.opened import literal
 
 STATUS = {
@@ -28,7 +29,7 @@ def start(pool: Path, steps: Sequence[PlannedStep]) -> bool:
     try:
         runner.start(pool, [StepRequest(step.step, step.settings) for step in steps])
     except ChipsError as error:
-        st.error(literal(str(error)))
+        show_error(error)
         return False
     return True
 
@@ -110,7 +111,7 @@ def _draw_ended(job: Job) -> None:
         try:
             runner.resume(job)
         except ChipsError as error:
-            st.error(literal(str(error)))
+            show_error(error)
         else:
             st.rerun()
     with st.expander("Log"):

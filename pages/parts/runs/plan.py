@@ -9,6 +9,7 @@ from chips_core.views.catalogue import Catalogue, MethodEntry, catalogue
 from chips_core.views.planning import OF_MODE, Choice, Facts, Mode, Target, is_suggested, offered, why_not
 from chips_core.views.pools import allowed_path
 from chips_core.views.runs import WORDS_OF_SPACE
+from pages.parts.errors import show_error
 from pages.parts.opened import literal
 
 DEMO, CHECKPOINT, DESCRIPTION = "demo", "a checkpoint file …", "a description of one's own (JSON) …"
@@ -22,7 +23,7 @@ def draw_plan(facts: Facts, *, key: str) -> Choice | None:
         try:
             listed = catalogue()
         except ChipsError as error:
-            st.error(literal(str(error)))
+            show_error(error)
             return None
     left, right = st.columns([2, 3], gap="large")
     with left:
@@ -73,18 +74,17 @@ def _typed_path(label: str, *, key: str) -> Path | None:
     try:
         return allowed_path(given)
     except ChipsError as error:
-        st.error(literal(str(error)))
+        show_error(error)
         return None
 
 
 def _draw_target(facts: Facts, *, key: str) -> Target | None:
     help_text = (
-        "The pairs that say what the model should be good at. They are not scored, and the test split is neither."
+        "The pairs that say what the model should be good at. They are not scored, and the test split is neither. "
+        "Best is a split that you trust; held-out is drawn from the pool, errors and all."
     )
     if not facts.targets:
-        st.info(
-            "Every pair is of one split and one source, so there is no target set beside them: nothing to score yet."
-        )
+        st.info("There are too few pairs to set some aside as the target set, so there is nothing to score yet.")
         return None
     chosen = st.selectbox(
         "Target set", facts.targets, format_func=lambda target: target.words, key=f"{key}_target", help=help_text

@@ -13,6 +13,8 @@ class Camera {
 
   home() { Object.assign(this, { x: 0.5, y: 0.5, zoom: 1 }); }
 
+  centre(x, y) { Object.assign(this, { x, y }); }
+
   toScreen(x, y) { return [this.wide / 2 + (x - this.x) * this.scale, this.tall / 2 - (y - this.y) * this.scale]; }
 
   toSquare(left, top) { return [this.x + (left - this.wide / 2) / this.scale, this.y - (top - this.tall / 2) / this.scale]; }

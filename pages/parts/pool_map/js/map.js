@@ -95,13 +95,25 @@ class PoolMap {
     for (const name of names) this.shown[name] = channels[name].fingerprint;
     this.legend.show(this.data.legend, this.inks);
     this.sketch = null;
+    this.#follow();
     this.draw();
+  }
+
+  // Rings the pair that the page looks at, and brings it on screen when it is not there.
+  #follow() {
+    const { looked } = this.data;
+    if (looked === this.looked) return;
+    this.looked = looked;
+    this.picked = looked;
+    if (looked === null || looked * 2 >= this.places.length) return;
+    const [left, top] = this.#spot(looked);
+    if (left < 0 || top < 0 || left > this.camera.wide || top > this.camera.tall) this.camera.centre(this.places[looked * 2] / 65535, this.places[looked * 2 + 1] / 65535);
   }
 
   #points(body) {
     this.places = new Uint16Array(body.buffer, body.byteOffset, body.byteLength / 2);
     this.painter.points(this.places);
-    if (this.slot.layout !== undefined && this.slot.layout !== this.data.fingerprints.points) { this.camera.home(); this.picked = null; }
+    if (this.slot.layout !== undefined && this.slot.layout !== this.data.fingerprints.points) { this.camera.home(); this.picked = null; this.looked = undefined; }
     this.slot.layout = this.data.fingerprints.points;
     this.tips.clear();
   }
@@ -118,15 +130,18 @@ class PoolMap {
     let any = 0;
     for (let at = 0; at < body.length && !any; at++) any |= body[at];
     this.hidden = body.subarray(0, half);
-    if (!any) return this.painter.flags(null, false);
+    if (!any) return this.painter.flags(null);
     const flags = new Uint8Array(pairs);
     let choosing = 0;
+    let filtering = 0;
     for (let at = 0; at < pairs; at++) {
       const chosen = (body[half + (at >> 3)] >> (at & 7)) & 1;
+      const hidden = (body[at >> 3] >> (at & 7)) & 1;
       choosing |= chosen;
-      flags[at] = ((body[at >> 3] >> (at & 7)) & 1) | (chosen << 1);
+      filtering |= hidden;
+      flags[at] = hidden | (chosen << 1);
     }
-    this.painter.flags(flags, choosing === 1);
+    this.painter.flags(flags, { choosing: choosing === 1, filtering: filtering === 1 });
   }
 
   // The ground decides which of the two palettes is read.

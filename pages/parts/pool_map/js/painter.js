@@ -9,6 +9,7 @@ uniform vec4 view;                    // place * view.xy + view.zw = clip space
 uniform float size;
 uniform float opacity;
 uniform bool choosing;                // something is selected: the rest steps back
+uniform bool filtering;               // something is greyed out: what is left stays readable
 uniform vec3 ground;
 uniform vec3 grey;
 uniform sampler2D palette;
@@ -22,8 +23,8 @@ void main() {
   float alpha = opacity;
   float side = size;
   if (choosing && chosen) { alpha = max(opacity, 0.85); side = size * 1.35 + 0.6; }
-  if (choosing && !chosen) { colour = mix(colour, ground, 0.6); alpha = opacity * 0.55; layer = 0.3; }
-  if (hidden) { colour = grey; alpha = opacity * (chosen ? 0.7 : 0.28); layer = chosen ? 0.2 : 0.6; side = size * 0.85; }
+  if (choosing && !chosen) { colour = mix(colour, ground, filtering ? 0.2 : 0.6); alpha = opacity * (filtering ? 0.85 : 0.55); layer = 0.3; }
+  if (hidden) { colour = grey; alpha = opacity * (chosen ? 0.45 : 0.22); layer = chosen ? 0.2 : 0.6; side = size * 0.85; }
   gl_Position = vec4(place * view.xy + view.zw, layer, 1.0);
   gl_PointSize = side;
   reach = side;
@@ -52,6 +53,7 @@ class Painter {
     this.pairs = 0;
     this.masked = false;
     this.choosing = false;
+    this.filtering = false;
     const gl = canvas.getContext("webgl2", { alpha: true, antialias: false, depth: true, premultipliedAlpha: true, powerPreference: "low-power" });
     if (!gl) throw new Error("WebGL2 is not available");
     this.gl = gl;
@@ -72,7 +74,7 @@ class Painter {
     if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program) || "program");
     gl.useProgram(program);
     this.where = {};
-    for (const name of ["view", "size", "opacity", "choosing", "ground", "grey", "palette"]) this.where[name] = gl.getUniformLocation(program, name);
+    for (const name of ["view", "size", "opacity", "choosing", "filtering", "ground", "grey", "palette"]) this.where[name] = gl.getUniformLocation(program, name);
     this.buffers = [gl.createBuffer(), gl.createBuffer(), gl.createBuffer()];
     this.palette = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, this.palette);
@@ -88,9 +90,10 @@ class Painter {
 
   codes(codes) { this.#fill(1, codes); }
 
-  flags(flags, choosing) {
+  flags(flags, { choosing = false, filtering = false } = {}) {
     this.masked = flags !== null;
     this.choosing = choosing;
+    this.filtering = filtering;
     if (flags) this.#fill(2, flags);
   }
 
@@ -130,6 +133,7 @@ class Painter {
     gl.uniform1f(this.where.size, size);
     gl.uniform1f(this.where.opacity, opacity);
     gl.uniform1i(this.where.choosing, this.choosing ? 1 : 0);
+    gl.uniform1i(this.where.filtering, this.filtering ? 1 : 0);
     gl.uniform3fv(this.where.ground, ground);
     gl.uniform3fv(this.where.grey, grey);
     gl.uniform1i(this.where.palette, 0);
