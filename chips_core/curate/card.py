@@ -11,7 +11,7 @@ from typing import Any
 from chips_core.curate.card_plots import coverage, scores, stacked
 from chips_core.curate.card_style import STYLE
 from chips_core.curate.export_plan import ExportPlan
-from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM
+from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, budget_in_words
 
 TITLES = {"label": "Classes", "modality": "Modalities", "body_part": "Body parts", "source": "Sources"}
 OWN_WORDS = {
