@@ -22,7 +22,7 @@ from chips_core.curate.export_formats import write_format
 from chips_core.curate.export_plan import Coverage, ScoreChange, export_plan
 from chips_core.curate.licences import Licence, licences_of
 from chips_core.data import ImageOpener
-from chips_core.errors import ChipsError, InputError
+from chips_core.errors import ChipsError, InputError, UsageError
 from chips_core.progress import Silent, Stopped
 from chips_core.store import Pool, Review
 
@@ -182,6 +182,13 @@ def test_export__h1_only_cells_like_formulas_are_changed_in_the_file(pool, tmp_p
     assert {i: text for i, text in captions.items() if i != "p3"} == {
         i: text for i, (text, _) in pairs_of(pool).items() if i in captions and i != "p3"
     }
+
+
+@pytest.mark.parametrize("form", ["webdataset", "huggingface"])
+def test_export__a_format_that_holds_images_is_not_written_without_them(pool, tmp_path, form):
+    with pytest.raises(UsageError, match="holds the images"):
+        export(pool, tmp_path / "out", form=form, images="none")
+    assert not (tmp_path / "out").exists()
 
 
 def test_export__the_source_is_not_changed(pool, tmp_path):
