@@ -41,14 +41,14 @@ def test_n3__commands_of_the_readme_and_of_help_run(
     `chips demo` alone is left out, which tests/jobs/test_jobs_demo.py runs.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("chips_core.jobs.trace.REMOVALS", 2)
+    monkeypatch.setattr("chips_core.jobs.trace_pool.REMOVALS", 2)
     monkeypatch.setattr(engine, "run", lambda **_: {"pairs": 1})
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda _path, command: started.append(command) or sys.exit(0))
     monkeypatch.setattr(os, "chdir", lambda _folder: None)
     tiny_dataset(tmp_path / "my_data", count=60)
     own = re.findall(r"^(chips [^\n#]+)", README, re.M)
-    order = ("score", "map", "evaluate", "trace", "select", "export", "check", "bench", "app")
+    order = ("score", "map", "evaluate", "trace", "select", "compare", "export", "pretrain", "check", "bench", "app")
     examples = {command.name: command.example for command in commands()}
     assert set(examples) == {"demo", "intake", "encode", *order}
     assert [line.split()[1] for line in own] == ["intake", "encode", "score", "app"]
