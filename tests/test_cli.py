@@ -174,6 +174,8 @@ def test_compare__selections_reviewers_and_methods(tmp_path: Path, capsys: pytes
     assert "100.0%" in capsys.readouterr().out
     assert main(["compare", pool, "--methods", "r", "--json", "--quiet"]) == 0
     assert strict(capsys.readouterr().out)["methods"] == ["CLIPScore", "negCLIPLoss"]
+    assert main(["compare", pool, "--methods", "--json", "--quiet"]) == 0
+    assert strict(capsys.readouterr().out)["run"] == "r"
     assert main(["compare", pool, "--runs", "r", "nowhere", "--quiet"]) == 3
     assert main(["compare", pool, "--quiet"]) == 2
     assert main(["compare", pool, "--selections", "one", "missing", "--quiet"]) == 3

@@ -48,9 +48,9 @@ def test_n3__commands_of_the_readme_and_of_help_run(
     monkeypatch.setattr(os, "chdir", lambda _folder: None)
     tiny_dataset(tmp_path / "my_data", count=60)
     own = re.findall(r"^(chips [^\n#]+)", README, re.M)
-    order = ("score", "map", "evaluate", "trace", "select", "export", "compare", "check", "bench", "app")
+    order = ("score", "map", "evaluate", "trace", "select", "compare", "export", "pretrain", "check", "bench", "app")
     examples = {command.name: command.example for command in commands()}
-    assert set(examples) == {"demo", "intake", "encode", "pretrain", *order}
+    assert set(examples) == {"demo", "intake", "encode", *order}
     assert [line.split()[1] for line in own[:4]] == ["intake", "encode", "score", "app"]
     for line in [*own, *(examples[verb] for verb in order)]:
         words = shlex.split(line.replace("p0042", "p0033"))[1:]  # an image of this data set's test split

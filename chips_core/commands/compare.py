@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chips_core.commands import Answer, Command
-from chips_core.errors import UsageError
+from chips_core.errors import InputError, UsageError
 from chips_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -22,7 +22,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--selections", nargs=2, metavar="NAME", help="two saved selections")
     what.add_argument("--runs", nargs=2, metavar="RUN", help="two scoring runs, by one score")
     what.add_argument("--reviewers", nargs=2, metavar="NAME", help="the verdicts of two people")
-    what.add_argument("--methods", metavar="RUN", help="how alike the methods of a run rank the pairs")
+    what.add_argument(
+        "--methods",
+        nargs="?",
+        const="",
+        metavar="RUN",
+        help="how alike the methods of a run rank the pairs (default: the newest run)",
+    )
     parser.add_argument("--score", help="which score of the runs (default: the first that both have)")
     parser.add_argument("--top", type=int, default=20, help="pairs named, those that differ most first (default: 20)")
 
@@ -36,12 +42,15 @@ def _compare(options: argparse.Namespace, progress: Progress) -> Answer:
         raise UsageError("The number of pairs to name is below zero.", fix="give --top 0 or more.")
     pool = Pool.open(Path(options.pool))
     progress.start("compare", total=1, unit="comparisons")
-    if options.methods:
-        found = agreement(pool, options.methods)
+    if options.methods is not None:
+        runs = [options.methods] if options.methods else [found.name for found in pool.tables("scores")][-1:]
+        if not runs:
+            raise InputError("The pool has no run yet.", fix="run: chips score POOL")
+        found = agreement(pool, runs[0])
         matrix = found.correlation.tolist()
         both = zip(found.titles, matrix, strict=True)
         lines = [f"{title:<24}" + "".join(f"{number:>7.2f}" for number in line) for title, line in both]
-        data = {"run": options.methods, "pairs": found.pairs, "methods": list(found.titles), "correlation": matrix}
+        data = {"run": runs[0], "pairs": found.pairs, "methods": list(found.titles), "correlation": matrix}
         return Answer(data, "\n".join(lines))
     pairs = PairColumns(pool)
     return _told(_difference(options, pool, pairs), pairs, top=options.top)
@@ -76,5 +85,5 @@ COMPARE = Command(
     "Set two selections, runs or reviewers against each other.",
     _arguments,
     _compare,
-    "chips compare pools/mine --selections best random",
+    "chips compare pools/mine --methods",
 )

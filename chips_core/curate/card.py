@@ -11,7 +11,7 @@ from typing import Any
 from chips_core.curate.card_plots import coverage, scores, stacked
 from chips_core.curate.card_style import STYLE
 from chips_core.curate.export_plan import ExportPlan
-from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM
+from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, budget_in_words
 
 TITLES = {"label": "Classes", "modality": "Modalities", "body_part": "Body parts", "source": "Sources"}
 OWN_WORDS = {
@@ -120,6 +120,8 @@ def _chosen(plan: ExportPlan) -> str:
     """Returns how the pairs were chosen: the recipe in words, what the method said, and the papers."""
     recipe = _inner(plan.record.get("recipe", {}))
     asked = {name: value for name, value in recipe.items() if value not in ((), [], 0, False, "")}
+    if "budget" in asked:
+        asked["budget"] = budget_in_words(str(asked["budget"]))
     rules = [(RULES[name], _value(asked[name])) for name in RULES if name in asked]
     rules += [("By hand", _value(recipe["by"]))] if "by" in recipe and "method" not in recipe else []
     told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rules)

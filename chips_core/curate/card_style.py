@@ -16,7 +16,7 @@ h3{font-size:.95rem;font-weight:600;margin:1.6rem 0 .5rem}
 p{margin:.4rem 0}.lead{font-size:1.05rem;color:var(--quiet)}.quiet{color:var(--quiet);font-size:.87rem}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:1rem;margin:1.6rem 0 0}
 .figure{background:var(--panel);border-radius:6px;padding:.8rem 1rem}
-.figure b{display:block;font-size:1.55rem;font-weight:650;line-height:1.25}
+.figure b{display:block;font-size:1.4rem;white-space:nowrap;font-weight:650;line-height:1.25}
 .figure span{color:var(--quiet);font-size:.84rem}
 .note{background:var(--warnbg);color:var(--warn);border-radius:6px;padding:.6rem 1rem;margin:1.4rem 0 0}
 .note ul{margin:.2rem 0;padding-left:1.1rem}

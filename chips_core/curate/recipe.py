@@ -94,6 +94,14 @@ def chosen_count(budget: str, *, candidates: int) -> int:
     return round(share * candidates)
 
 
+def budget_in_words(budget: str) -> str:
+    """Returns for example `30% of the candidates`, or `300 pairs`; whatever else is stored, as it is."""
+    share = _number(budget)
+    if share is not None:
+        return f"{share:.0%} of the candidates"
+    return f"{int(budget):,} pairs" if re.fullmatch(r"[0-9]{1,12}", budget) else budget
+
+
 def _quota(text: str) -> Quota:
     column, _, most = text.partition("=")
     if column not in BY_NAMES or not re.fullmatch(r"[0-9]+", most):

@@ -25,6 +25,7 @@ from chips_core.store.review_database import FILE as REVIEW
 from chips_core.views.runs import title_of
 
 FEATURES_LIMIT = 50_000  # pairs up to which ClipCov and SemDeDup answer while one waits
+AUDIT_LIMIT = 200_000  # likewise for the herding of the audit
 COLUMNS = {"label": "Class", "modality": "Modality", "source": "Source", "body_part": "Body part", "group": "Patient"}
 TITLES = {
     AUDIT: "Audit, then select",
@@ -124,12 +125,12 @@ class Lab:
     def offers(self) -> tuple[Offer, ...]:
         """Returns the methods, the default first, those that need more with what they need."""
         scored = any(name in self.table.scores for name in ("queue", "negcliploss", "clipscore"))
-        features = "" if self.encoded else "needs features"
-        if self.encoded and self.count > FEATURES_LIMIT:
-            features = "takes minutes on a pool of this size: use chips select"
+        long = "takes minutes on a pool of this size: use chips select"
+        features = "needs features" if not self.encoded else long if self.count > FEATURES_LIMIT else ""
+        audit = "needs scores" if not scored else long if self.encoded and self.count > AUDIT_LIMIT else ""
         named = [name for name, score in self.table.scores.items() if score.higher_is != "neutral"]
         return (
-            Offer(AUDIT, TITLES[AUDIT], "" if scored else "needs scores"),
+            Offer(AUDIT, TITLES[AUDIT], audit),
             Offer(RANDOM, TITLES[RANDOM]),
             Offer(CLIPCOV, TITLES[CLIPCOV], features),
             *([] if SEMDEDUP in named else [Offer(SEMDEDUP, TITLES[SEMDEDUP], features)]),

@@ -68,14 +68,21 @@ def export_target(name: str) -> Path:
     return place_of(EXPORTS, name)
 
 
-def exports_there() -> tuple[Export, ...]:
-    """Returns the finished exports, the newest first."""
+def suggested_name(selection: str) -> str:
+    """Returns a name for a folder that is as near to a selection's as the rules allow."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in selection.strip())
+    return plain.lstrip(".-")[:40] or "selection"
+
+
+def exports_there(pool_id: str) -> tuple[Export, ...]:
+    """Returns the finished exports, those of a pool before those of others, the newest first."""
     home = exports_home()
     if home is None or not home.is_dir():
         return ()
     folders = [path.parent for path in home.glob(f"*/{MANIFEST}") if _NAME.fullmatch(path.parent.name)]
     folders.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return tuple(found for path in folders[:MOST_EXPORTS] if (found := _export(path)) is not None)
+    found = [one for path in folders[:MOST_EXPORTS] if (one := _export(path)) is not None]
+    return tuple(sorted(found, key=lambda one: one.pool != pool_id))
 
 
 def card_of(name: str) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chips_core.curate.recipe import budget_in_words
 from chips_core.store import Pool, Review
 from chips_core.store.review_database import FILE as REVIEW
 from chips_core.views.curate import title_of_method
@@ -65,7 +66,7 @@ def _method(recipe: Mapping[str, Any]) -> str:
 
 def _rules(recipe: Mapping[str, Any]) -> str:
     """Returns what a recipe asks for besides its method, such as `budget 30 %, at least 5 of every class`."""
-    found = [_budget(str(recipe["budget"]))] if "budget" in recipe else []
+    found = [budget_in_words(str(recipe["budget"]))] if "budget" in recipe else []
     if recipe.get("quotas"):
         found.append("at most " + ", ".join(f"{q.partition('=')[2]} a {q.partition('=')[0]}" for q in recipe["quotas"]))
     if recipe.get("at_least"):
@@ -77,7 +78,3 @@ def _rules(recipe: Mapping[str, Any]) -> str:
     if recipe.get("seed"):
         found.append(f"seed {recipe['seed']}")
     return ", ".join(found)
-
-
-def _budget(budget: str) -> str:
-    return f"{float(budget):.0%}" if "." in budget else f"{budget} pairs"

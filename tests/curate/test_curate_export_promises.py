@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from export_pools import chosen, export, make_pool, pairs_of, step
@@ -13,14 +14,15 @@ from faults import Unflushed, every_failure, every_kill, injected
 
 from chips_core.cli import main
 from chips_core.curate.card import CardFacts, data_card
+from chips_core.curate.distribution import distribution
 from chips_core.curate.export import ExportSettings, is_export
 from chips_core.curate.export import export as write_export
 from chips_core.curate.export_check import check_export
 from chips_core.curate.export_formats import write_format
-from chips_core.curate.export_plan import export_plan
-from chips_core.curate.licences import licences_of
+from chips_core.curate.export_plan import Coverage, ScoreChange, export_plan
+from chips_core.curate.licences import Licence, licences_of
 from chips_core.data import ImageOpener
-from chips_core.errors import ChipsError, InputError
+from chips_core.errors import ChipsError, InputError, UsageError
 from chips_core.progress import Silent, Stopped
 from chips_core.store import Pool, Review
 
@@ -182,6 +184,13 @@ def test_export__h1_only_cells_like_formulas_are_changed_in_the_file(pool, tmp_p
     }
 
 
+@pytest.mark.parametrize("form", ["webdataset", "huggingface"])
+def test_export__a_format_that_holds_images_is_not_written_without_them(pool, tmp_path, form):
+    with pytest.raises(UsageError, match="holds the images"):
+        export(pool, tmp_path / "out", form=form, images="none")
+    assert not (tmp_path / "out").exists()
+
+
 def test_export__the_source_is_not_changed(pool, tmp_path):
     def state():
         return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (tmp_path / "data").rglob("*") if p.is_file()}
@@ -232,6 +241,27 @@ def test_card__says_what_stayed_behind_of_which_class_and_whose_licence(pool, tm
     (tmp_path / "data" / "LICENSE").unlink()
     bare = data_card(export_plan(Pool.open(pool), selection="best"), CardFacts(5, "csv", (), "id", "f"))
     assert "says nothing about its licence" in bare
+
+
+def test_card__every_text_of_the_data_is_escaped(pool):
+    bad = "<img src=x onerror=alert(1)>"
+    plan = export_plan(Pool.open(pool), selection="best")
+    shape = distribution(np.arange(6.0), among=np.ones(6, bool), sets=[np.ones(6, bool)])
+    hostile = replace(
+        plan,
+        selection=bad,
+        coverage=tuple(Coverage(column, ((bad, 3, 1), (bad + "2", 1, 0))) for column in ("label", "source")),
+        scores=(ScoreChange(bad, "neutral", shape),),
+        licences=(Licence(bad, bad, "0"),),
+        dropped={bad: 1},
+        record={"recipe": {"method": "random", "quotas": [bad], "by": bad}, "notes": [bad]},
+        runs={bad: bad},
+    )
+    page = data_card(hostile, CardFacts(5, bad, (bad,), bad, bad))
+    assert "<img" not in page
+    assert page.count("&lt;img src=x onerror=alert(1)&gt;") >= 13
+    bare = data_card(replace(hostile, record={"recipe": {"by": bad}}), CardFacts(5, bad, (), bad, bad))
+    assert "<img" not in bare
 
 
 def test_is_export__not_any_folder(tmp_path):

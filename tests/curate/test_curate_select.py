@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chips_core.curate.audit import second_group
 from chips_core.curate.candidates import Candidates, Embeddings, ScoreColumn, leaks
-from chips_core.curate.recipe import Recipe, chosen_count
+from chips_core.curate.recipe import Recipe, budget_in_words, chosen_count
 from chips_core.curate.select import select
 from chips_core.errors import UsageError
 
@@ -69,6 +69,14 @@ def test_select__f2_none_all_and_too_many(method):
 def test_chosen_count__f2_refuses_what_is_no_budget(budget):
     with pytest.raises(UsageError):
         chosen_count(budget, candidates=10)
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [("0.3", "30% of the candidates"), ("1200", "1,200 pairs"), ("a.b", "a.b"), (".", "."), ("٣", "٣"), ("", "")],
+)
+def test_budget_in_words(budget, words):
+    assert budget_in_words(budget) == words
 
 
 def test_chosen_count__share_or_number():

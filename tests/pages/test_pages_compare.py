@@ -1,5 +1,6 @@
 """The Compare page: what is missing is said; selections, runs, reviewers and methods against each other."""
 
+import re
 import shutil
 
 import pytest
@@ -61,6 +62,27 @@ def test_compare__the_same_twice_is_said(pool):
     test = compare("selections")
     test.selectbox(key="compare_a").set_value("new").run()
     assert "two different" in words(test)
+
+
+def test_compare__a_region_drawn_on_the_map_narrows_the_pairs(pool):
+    assert pool
+    test = compare("selections")
+    whole = _differing(test)
+    corners = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]
+    test.session_state["compare_map"] = {"event": {"id": "one", "kind": "box", "polygon": corners}}
+    test.run()
+    assert "in the region drawn" in words(test)
+    left = _differing(test)
+    corners = [[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]
+    test.session_state["compare_map"] = {"event": {"id": "two", "kind": "box", "polygon": corners}}
+    assert 0 < left < whole
+    assert left + _differing(test.run()) == whole
+    test.session_state["compare_map"] = {"event": {"id": "three", "kind": "clear"}}
+    assert _differing(test.run()) == whole
+
+
+def _differing(test):
+    return int(re.search(r"(\d+) pairs differ", words(test))[1])
 
 
 def test_compare__verdicts_that_differ_are_counted(pool):

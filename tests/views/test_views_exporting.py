@@ -1,6 +1,7 @@
 """Exports as the page shows them: names, the difference in words, what is there, and cards by name."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from chips_core.views.exporting import (
     exports_there,
     in_a_sentence,
     preview,
+    suggested_name,
 )
 
 
@@ -76,13 +78,25 @@ def test_export_target__beside_the_pools(pool):
 
 def test_exports_there__only_what_is_ours_and_whole(pool, tmp_path):
     assert pool
-    assert exports_there() == ()
+    assert exports_there(pool.id) == ()
     export_at(tmp_path, "one")
     export_at(tmp_path, "other", format="something else")
     (tmp_path / "exports" / "half").mkdir()
     (tmp_path / "exports" / "torn").mkdir()
     (tmp_path / "exports" / "torn" / "manifest.json").write_text("{")
-    assert [found.name for found in exports_there()] == ["one"]
+    assert [found.name for found in exports_there("y")] == ["one"]
+    export_at(tmp_path, "mine", pool={"id": "y"})
+    os.utime(tmp_path / "exports" / "mine", (1, 1))  # older, but of the pool that is open
+    assert [found.name for found in exports_there("y")] == ["mine", "one"]
+
+
+@pytest.mark.parametrize(
+    ("selection", "name"), [("best-30", "best-30"), ("../x y", "_x_y"), ("..", "selection"), ("ü" * 99, "_" * 40)]
+)
+def test_suggested_name__is_one_that_a_folder_may_have(pool, selection, name):
+    assert pool
+    assert suggested_name(selection) == name
+    assert export_target(suggested_name(selection)).name == name
 
 
 def test_card_of__the_card_of_an_export_and_nothing_else(pool, tmp_path):

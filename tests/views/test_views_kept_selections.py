@@ -20,5 +20,5 @@ def test_kept_selections__in_words_the_newest_first(tmp_path):
     by_hand, made = kept_selections(pool)
     assert (by_hand.name, by_hand.method, by_hand.can_replay) == ("mine", "by hand: lasso", False)
     assert (made.name, made.method, made.can_replay) == ("blend", "Least suspect 2 : Random 1", True)
-    assert made.rules == "50%, at most 2 a label, at least 1 of every class, seed 3"
+    assert made.rules == "50% of the candidates, at most 2 a label, at least 1 of every class, seed 3"
     assert made.pairs == 3

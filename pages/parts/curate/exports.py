@@ -15,6 +15,7 @@ from chips_core.views.exporting import (
     exports_there,
     in_a_sentence,
     preview,
+    suggested_name,
 )
 from chips_core.views.kept_selections import kept_selections
 from chips_core.views.planning import PlannedStep
@@ -72,7 +73,8 @@ def _draw_choice(pool: Pool, names: list[str]) -> _Asked:
         "Selection", names, key="curate_export_of", format_func=lambda n: "every kept pair" if n == EVERYTHING else n
     )
     kind = form.selectbox("Format", list(FORMS), format_func=FORMS.__getitem__, key="curate_form")
-    given = name.text_input("Name of the export", key="curate_to", placeholder="letters, digits, dots, dashes")
+    suggested = suggested_name(str(selection))
+    given = name.text_input("Name of the export", key="curate_to", placeholder=suggested)
     settings: dict[str, Any] = {}
     with st.expander("Images and columns"):
         always = kind in ALWAYS_IMAGES
@@ -95,7 +97,7 @@ def _draw_choice(pool: Pool, names: list[str]) -> _Asked:
                 help="pair_id, image and caption are always there. The patient (group) only when it is chosen here.",
             )
             settings["columns"] = list(columns)
-    return _Asked(str(selection), str(kind), given.strip(), settings)
+    return _Asked(str(selection), str(kind), given.strip() or suggested, settings)
 
 
 def _draw_difference(pool: Pool, asked: _Asked) -> None:
@@ -124,12 +126,12 @@ def _draw_start(pool: Pool, asked: _Asked) -> None:
     busy = alive_job(pool.path) is not None
     button, words = st.columns([1, 3], vertical_alignment="center")
     replace = False
-    there = {found.name for found in exports_there()}
+    there = {found.name for found in exports_there(pool.id)}
     if asked.name in there:
         replace = words.checkbox("Replace the export of that name", key="curate_force")
     else:
         words.text("Goes to the folder 'exports' beside the pools, with a manifest and a data card.")
-    blocked = busy or not asked.name or (asked.name in there and not replace)
+    blocked = busy or (asked.name in there and not replace)
     if button.button(
         "Export", key="curate_export", type="primary", icon=":material/output:", width="stretch", disabled=blocked
     ):
@@ -149,7 +151,7 @@ def _start(pool: Pool, asked: _Asked, *, force: bool) -> None:
 
 def _draw_there(pool: Pool) -> None:
     """Draws the finished exports; the data card of the one that is picked opens in a window of its own."""
-    found = exports_there()
+    found = exports_there(pool.id)
     if not found:
         return
     st.subheader("Exports")

@@ -72,7 +72,7 @@ def _draw_measure(pool: Pool, lab: Lab, rules: Rules, measured: Sequence[Measure
 
 def _draw_save(pool: Pool, rules: Rules, trials: list[Trial]) -> None:
     """Draws the name and the button that keep one of the trials with its recipe."""
-    told = st.session_state.get(TOLD)
+    told = st.session_state.get(f"{TOLD}-{pool.id}")
     with st.container(border=True):
         which, name, button, onward = st.columns([3, 3, 1.4, 1.4], vertical_alignment="bottom")
         titles = {trial.method: trial.title for trial in trials}
@@ -100,6 +100,6 @@ def _save(pool: Pool, rules: Rules, *, method: str, name: str) -> None:
     except ChipsError as error:
         st.error(literal(str(error)))
         return
-    st.session_state[TOLD] = f"Saved: {found['pairs']:,} pairs under the name '{found['selection']}'."
+    st.session_state[f"{TOLD}-{pool.id}"] = f"Saved: {found['pairs']:,} pairs under the name '{found['selection']}'."
     st.session_state[CHOSEN] = found["selection"]
     st.rerun()

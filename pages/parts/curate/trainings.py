@@ -6,6 +6,7 @@ import streamlit as st
 
 from chips_core.errors import ChipsError
 from chips_core.store import Pool
+from chips_core.views.exporting import suggested_name
 from chips_core.views.planning import PlannedStep
 from chips_core.views.trainings import PARTS, TrainedTask, splits_to_judge, training_target, trainings_of
 from pages.parts.grids import Cell, Line, grid
@@ -42,9 +43,8 @@ def draw_training(pool: Pool, name: str) -> None:
 
 
 def _start(pool: Pool, name: str, *, part: str, epochs: int, split: str) -> None:
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name).lstrip(".-")
     try:
-        to = training_target(f"{plain[:40]}-{part}-{epochs}")
+        to = training_target(f"{suggested_name(name)}-{part}-{epochs}")
     except ChipsError as error:
         st.error(literal(str(error)))
         return

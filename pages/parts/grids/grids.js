@@ -72,6 +72,7 @@ function gridCell(found, look, ink) {
     if (Math.abs(found.share) > 0.62) cell.classList.add("strong");
   }
   if (found.share !== null && look === "bars") {
+    cell.className = "barred";
     const track = element("div", "track"), fill = element("div", "fill");
     if (ink !== null) fill.classList.add(`ink${ink % INKS}`);
     fill.style.width = `${Math.max(Math.min(found.share, 1) * 100, found.share > 0 ? 0.6 : 0)}%`;
