@@ -68,7 +68,7 @@ def parts_of(data: BenchData, *, seed: int) -> Parts:
     return Parts(tuple(base), tuple(pool), tuple(target), tuple(test))
 
 
-def base_encoder(
+def base_file(
     data: BenchData,
     parts: Parts,
     *,
@@ -76,8 +76,8 @@ def base_encoder(
     seed: int = 0,
     recipe: Recipe = RECIPE,
     progress: Progress | None = None,
-) -> OpenClipEncoder:
-    """Returns the small model trained on the base pairs, from the cache where it is there.
+) -> Path:
+    """Returns where the small model trained on the base pairs lies; trains it where it is not in the cache.
 
     Args:
         data: the data set.
@@ -97,7 +97,21 @@ def base_encoder(
         )
         atomic.make_folder(cache)
         save_small(trained, folder)
-    return load_encoder(parse_model(str(folder / MODEL_NAME)), device="cpu", precision="fp32")
+    return folder / MODEL_NAME
+
+
+def base_encoder(
+    data: BenchData,
+    parts: Parts,
+    *,
+    cache: Path,
+    seed: int = 0,
+    recipe: Recipe = RECIPE,
+    progress: Progress | None = None,
+) -> OpenClipEncoder:
+    """Returns the small model trained on the base pairs as an encoder; for the arguments see `base_file`."""
+    file = base_file(data, parts, cache=cache, seed=seed, recipe=recipe, progress=progress)
+    return load_encoder(parse_model(str(file)), device="cpu", precision="fp32")
 
 
 def default_cache() -> Path:

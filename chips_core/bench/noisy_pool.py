@@ -16,13 +16,15 @@ from chips_core.bench.base import (
     QUICK_RECIPE,
     RECIPE,
     Parts,
-    base_encoder,
+    base_file,
     default_cache,
     image_features,
     parts_of,
     text_features,
 )
 from chips_core.bench.dataset import BenchData, read_dataset
+from chips_core.clip.loading import load_encoder
+from chips_core.clip.spec import parse_model
 from chips_core.progress import Progress, Silent
 from chips_core.verify.noise import Kind, SwappedCaptions, swap_captions
 
@@ -46,6 +48,7 @@ class NoisyCase:
     noise: float
     kind: Kind
     quick: bool
+    encoder_file: Path
 
     def pool_column(self, name: str) -> list[str]:
         """Returns one column of the pool's rows."""
@@ -78,11 +81,12 @@ def noisy_case(
     read = read_dataset(data, progress=told)
     parts = parts_of(read, seed=0)
     recipe = QUICK_RECIPE if quick else RECIPE
-    encoder = base_encoder(read, parts, cache=cache or default_cache(), recipe=recipe, progress=told)
+    file = base_file(read, parts, cache=cache or default_cache(), recipe=recipe, progress=told)
+    encoder = load_encoder(parse_model(str(file)), device="cpu", precision="fp32")
     pool, target = (
         image_features(encoder, read.images, places=places, progress=told) for places in (parts.pool, parts.target)
     )
-    return NoisyCase(read, parts, encoder, pool, target, noise, kind, quick)
+    return NoisyCase(read, parts, encoder, pool, target, noise, kind, quick, file)
 
 
 def inputs_of(

@@ -164,22 +164,24 @@ def exam_of(case: NoisyCase) -> "Exam":
     )
 
 
-def noisy_pool(case: NoisyCase, exam: "Exam", *, seed: int) -> NoisyPool:
-    """Returns the pool of one seed, scored by every method that applies."""
+def noisy_pool(case: NoisyCase, exam: "Exam", *, seed: int, methods: Sequence[str] = ()) -> NoisyPool:
+    """Returns the pool of one seed, scored by the named methods, or by every one that applies."""
     from chips_core.influence.fit import calibrate_scale
 
     swap, order = case.swapped(seed), case.id_order(seed)
     inputs, fit = inputs_of(case, swap.captions, order=order, seed=seed, target_loss="auto")
     start = calibrate_scale(inputs.needed_target(), inputs.heads, plan=inputs.plan)
-    found = candidates(case, inputs, fit=fit, order=order)
+    found = candidates(case, inputs, fit=fit, order=order, methods=methods)
     return NoisyPool(found, inputs, start, swap.swapped, exam, seed)
 
 
-def candidates(case: NoisyCase, inputs: "ScoringInputs", *, fit: "FittedHeads", order: Rows) -> Candidates:
-    """Returns the pool as the product's selection sees it: every score of the registry, names, embeddings."""
+def candidates(
+    case: NoisyCase, inputs: "ScoringInputs", *, fit: "FittedHeads", order: Rows, methods: Sequence[str] = ()
+) -> Candidates:
+    """Returns the pool as the product's selection sees it: scores of the registry, names, embeddings."""
     scores: dict[str, ScoreColumn] = {}
     columns: dict[str, ScoreColumn] = {}
-    for entry, found in _scored(inputs, fit=fit, quick=case.quick):
+    for entry, found in _scored(inputs, fit=fit, quick=case.quick, methods=methods):
         for column in entry.columns:
             values = np.asarray(found[column.name].numpy(), dtype=np.float64)
             columns[column.name] = ScoreColumn(values, column.higher_is, column.signed)
@@ -194,11 +196,14 @@ def candidates(case: NoisyCase, inputs: "ScoringInputs", *, fit: "FittedHeads", 
     )
 
 
-def _scored(inputs: "ScoringInputs", *, fit: "FittedHeads", quick: bool) -> list[tuple[Any, Mapping[str, Any]]]:
+def _scored(
+    inputs: "ScoringInputs", *, fit: "FittedHeads", quick: bool, methods: Sequence[str]
+) -> list[tuple[Any, Mapping[str, Any]]]:
     """Returns each method with its columns, audit mode last: as in a pool its columns are the ones that count."""
     from chips_core.influence.methods import applying, compute
 
-    chosen = [entry for entry in applying(inputs) if not (quick and entry.name in SLOW)]
+    chosen = [entry for entry in applying(inputs) if entry.name in methods or not methods]
+    chosen = [entry for entry in chosen if methods or not (quick and entry.name in SLOW)]
     soft = [entry for entry in chosen if entry.name in SOFTENED]
     plain = [entry for entry in chosen if entry not in soft]
     found = compute(plain, inputs) | compute(soft, replace(inputs, fitted=fit.softened, target_loss="pairs"))

@@ -18,6 +18,7 @@ BENCHMARKS = {
     "fidelity": "how well influence agrees with real retraining (add --pool for a pool of your own)",
     "detect": "who finds swapped captions in a data set",
     "select": "which selection teaches the model most for its size, on a pool with swapped captions",
+    "headline": "budgets, editing, removal, ablations of CHIPS, endpoint ranking (--only: one of them)",
     "trace": "whether the pairs that a trace blames really made the model err",
     "planted": "which of the demo's planted errors the queue finds",
     "clipcov": "how long ClipCov takes at a million pairs, and what it preserves",
@@ -25,19 +26,20 @@ BENCHMARKS = {
     "app": "what a person waits for in a real browser (--pool: the pool of the first view)",
 }
 NEEDS_POOL = ("planted",)
-NEEDS_DATA = ("detect", "select", "trace")
+NEEDS_DATA = ("detect", "select", "headline", "trace")
 WORD_COLUMNS = 28  # width of the names in the plain listing
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     listed = "; ".join(f"{name}: {words}" for name, words in BENCHMARKS.items())
     parser.add_argument("benchmark", choices=tuple(BENCHMARKS), help=listed)
-    parser.add_argument("--data", help="a dataset folder (detect, select, trace)")
+    parser.add_argument("--data", help="a dataset folder (detect, select, headline, trace)")
     parser.add_argument("--pool", help="an encoded pool (fidelity), a demo pool (planted)")
     parser.add_argument("--target", help="target set of --pool (default: as the score step)")
     parser.add_argument("--noise", type=float, default=0.2, help="share of captions to swap (default: 0.2)")
     parser.add_argument("--kind", choices=("within", "across"), default="within", help="swap within or across sources")
     parser.add_argument("--budgets", default="0.1,0.3", help="shares to select (default: 0.1,0.3)")
+    parser.add_argument("--only", help="one result of headline: budgets, editing, removal, ablations, endpoint")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="first seed (default: 0)")
     parser.add_argument("--cache", help="folder of the trained base models (default: the user's cache)")
