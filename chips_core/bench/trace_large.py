@@ -79,8 +79,8 @@ def run(*, pairs: int, seed: int = 0, quick: bool = False, progress: Progress | 
 def table(result: Mapping[str, Any]) -> str:
     """Returns the result of `run` as lines to print."""
     return (
-        f"{result['pairs']:,} pairs: a click takes {result['click_s']:.2f} s ({result['click_cpu_s']:.2f} of one core), "
-        f"the slowest {result['click_slowest_s']:.2f}, the very first {result['first_click_s']:.2f}\n"
+        f"{result['pairs']:,} pairs: a click {result['click_s']:.2f} s ({result['click_cpu_s']:.2f} of one core), "
+        f"slowest {result['click_slowest_s']:.2f}, the very first {result['first_click_s']:.2f}\n"
         f"looking at every pair takes {result['exact_s']:.2f} s\n"
         f"index of {result['landmarks']} landmarks: {result['index_mb']:,.0f} MB, built in {result['build_s']:,.0f} s, "
         f"finds {result['index_recall_at_20']:.1%} of the exact top {TOP}"
