@@ -43,16 +43,20 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, help="repetitions (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="first seed (default: 0)")
     parser.add_argument("--cache", help="folder of the trained base models (default: the user's cache)")
+    parser.add_argument("--pairs", type=int, help="trace: time a click in a synthetic pool of so many pairs")
     parser.add_argument("--quick", action="store_true", help="a small form of it, for continuous integration")
 
 
 def _run(options: argparse.Namespace, progress: Progress) -> Answer:
     name: str = options.benchmark
-    if name in NEEDS_DATA and not options.data:
+    large = name == "trace" and options.pairs is not None
+    if name in NEEDS_DATA and not options.data and not large:
         raise UsageError(f"bench {name} needs a data set.", fix="name its folder with --data.")
     if name in NEEDS_POOL and not options.pool:
         raise UsageError(f"bench {name} needs a demo pool.", fix="name its folder with --pool.")
-    module = import_module(f"chips_core.bench.{'pool_fidelity' if name == 'fidelity' and options.pool else name}")
+    if name == "fidelity" and options.pool:
+        name = "pool_fidelity"
+    module = import_module(f"chips_core.bench.{'trace_large' if large else name}")
     data: dict[str, Any] = module.run(**_taken(module.run, options), progress=progress)
     words: Callable[[Mapping[str, Any]], str] = getattr(module, "table", _listing)
     return Answer(data, words(data))

@@ -32,7 +32,9 @@ def _evaluate(options: argparse.Namespace, progress: Progress) -> Answer:
         lines.append(f"Mean over classes {_percent(found['balanced_accuracy'])}, ECE {found['calibration']['ece']:.3f}")
         lines += [f"  {_percent(c['accuracy'])}  {c['images']:>6,}  {c['label']}" for c in found["classes"]]
     for way, recalls in data["retrieval"].items():
-        shown = ", ".join(f"R@{k} {_percent(v)}" for k, v in recalls.items()) if recalls else "no data"
+        ends = data["retrieval_intervals"][way] or {}
+        found_at = [f"R@{k} {_percent(v)}{_short(ends.get(k))}" for k, v in (recalls or {}).items()]
+        shown = ", ".join(found_at) or "no data"
         lines.append(f"{way.replace('_', ' ')}: {shown}")
     return Answer(data, "\n".join(lines))
 
@@ -105,6 +107,10 @@ def _honesty_in_words(found: Mapping[str, Any]) -> str:
 
 def _percent(value: float | None) -> str:
     return "no data" if value is None else f"{value:.1%}"
+
+
+def _short(ends: list[float] | None) -> str:
+    return f" ({ends[0]:.1%} to {ends[1]:.1%})" if ends else ""
 
 
 def _ends(ends: list[float] | None) -> str:

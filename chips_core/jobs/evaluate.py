@@ -22,7 +22,7 @@ from chips_core.progress import Progress
 from chips_core.store import Features as StoredFeatures
 from chips_core.store import Pool
 from chips_core.verify import zero_shot
-from chips_core.verify.retrieval import recall
+from chips_core.verify.retrieval import Recall, recall
 
 COLUMNS = ["pair_id", "caption", "label", "split", "source", "group", "image_sha256"]
 TRAIN = "train"
@@ -74,6 +74,7 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     prompts = _prompts(pool, stored, file=settings.prompts)
     found = encoded_split(pool, stored, split=settings.split, classes=prompts.classes if prompts else ())
     heads = heads_of(stored)
+    retrieved = _retrieval(found, heads=heads)
     progress.note(f"{len(found.rows):,} pairs of the split; {int(found.leaked.sum()):,} also show a training image.")
     return {
         "features": stored.name,
@@ -84,7 +85,8 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
         "classes": list(prompts.classes) if prompts else [],
         "why_no_zero_shot": _why_not(prompts, found),
         "zero_shot": _zero_shot(found, prompts, heads=heads) if prompts else None,
-        "retrieval": _retrieval(found, heads=heads),
+        "retrieval": retrieved.found,
+        "retrieval_intervals": retrieved.intervals,
     }
 
 
@@ -149,7 +151,8 @@ def _zero_shot(found: EncodedSplit, prompts: Prompts, *, heads: Heads) -> dict[s
     return result.as_dict()
 
 
-def _retrieval(found: EncodedSplit, *, heads: Heads) -> dict[str, Any]:
+def _retrieval(found: EncodedSplit, *, heads: Heads) -> Recall:
     image, _ = embed(found.features.image, heads.image)
     text, _ = embed(found.features.text, heads.text)
-    return dict(recall(image, text, captions=found.pairs["caption"].astype(str).tolist()))
+    captions, groups = (found.pairs[name].astype(str).tolist() for name in ("caption", "group"))
+    return recall(image, text, captions=captions, groups=groups)

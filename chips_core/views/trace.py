@@ -1,7 +1,8 @@
 """What the page of wrong predictions shows, as plain tables and words; no torch, so that it loads at once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,28 @@ from chips_core.store import Pool
 LARGEST = 20_000  # pairs of a split that are compared with each other
 STATES = ("before", "predicted", "retrained")
 TITLES = {"before": "before", "predicted": "predicted without them", "retrained": "really retrained"}
+SHORT = {"before": "before", "predicted without them": "predicted", "really retrained": "retrained"}
+RETRIEVED = {"image_to_text": "caption of an image", "text_to_image": "image of a caption"}
+
+
+class Measured(Protocol):
+    """Predicted against real changes of test losses, as measured on a pool."""
+
+    spearman: float
+    slope: float
+    removals: int
+    removed: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One bar: a name, its number in words, its length, a note."""
+
+    name: str
+    value: str
+    share: float
+    note: str
 
 
 def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], *, classes: int) -> NDArray[np.int64]:
@@ -46,11 +69,115 @@ def outcome_table(found: Mapping[str, Any], *, most: int = 6) -> pd.DataFrame:
 
 
 def marks(line: Any) -> str:
-    """Returns what is notable of a training pair beside its influence, in our own words."""
-    said = [f"{line.influence:+.3g}", f"similarity {line.similarity:.2f}"]
-    said += ["the same image"] if line.same_image else []
-    said += ["the same patient"] if line.same_patient else []
-    return " · ".join(said)
+    """Returns a pair's numbers: its influence, and its similarity to the test image."""
+    return f"{line.influence:+.3g} · similarity {line.similarity:.2f}".replace("-", "\u2212", 1)
+
+
+def badge(line: Any, *, verdict: str = "") -> str:
+    """Returns what is most notable of a pair: its verdict, or what it has in common with the test image."""
+    common = {"same image": line.same_image, "near copy": line.near_copy, "same patient": line.same_patient}
+    return verdict or next((words for words, found in common.items() if found), "")
+
+
+def sentence(words: str) -> str:
+    """Returns the words with a capital letter."""
+    return words[:1].upper() + words[1:]
+
+
+def removal_in_words(found: Mapping[str, Any], *, images: int) -> str:
+    """Returns what the removal of some pairs does to the loss, and how many predictions it puts right."""
+    states = [state for state in STATES if state in found]
+    losses = ", ".join(f"{found[state]['loss']:.3f} {state}" for state in states)
+    last = found[states[-1]]
+    really = "Really retrained" if states[-1] == "retrained" else "Predicted"
+    right = f"{last['right']:,} of {images:,} right"
+    if images == 1:
+        right = "right now" if last["right"] else "still wrong"
+    return f"{really} without {found['removed']:,} pairs: {right}. Loss {losses}."
+
+
+def honesty_in_words(found: Measured) -> str:
+    """Returns in words how predicted and real changes agree on this pool."""
+    return (
+        f"Measured on this pool: {found.removals:,} times {found.removed:,} random pairs were left out and the model "
+        f"fitted again. Predicted and real change of {found.images:,} wrong predictions: rank correlation "
+        f"{found.spearman:.2f}, real = {found.slope:.1f} \u00d7 predicted."
+    )
+
+
+def agreement_in_words(recall: float, *, top: int, images: int) -> str:
+    """Returns how often the trace index finds what looking at every pair finds."""
+    return f"The index finds {recall:.0%} of the exact first {top} of either kind (measured on {images:,} images)."
+
+
+def accuracy_in_words(found: Mapping[str, Any]) -> str:
+    """Returns the accuracy of the model that is traced, with its interval."""
+    images, accuracy = found["images"], found["accuracy"]
+    if accuracy is None:
+        return "No test image has a label that a prompt names."
+    ends = found["accuracy_interval"]
+    between = f" (95 % interval {ends[0]:.1%} to {ends[1]:.1%}, whole patients drawn)" if ends else ""
+    wrong = images - round(accuracy * images)
+    return (
+        f"The encoder fitted to this pool gets {wrong:,} of {images:,} test images wrong: "
+        f"accuracy {accuracy:.1%}{between}."
+    )
+
+
+def class_lines(found: Mapping[str, Any], *, most: int = 40) -> list[Line]:
+    """Returns the accuracy by class, the worst first; classes without images last, and without a number."""
+    order = sorted(found["classes"], key=lambda c: (c["accuracy"] is None, c["accuracy"] or 0.0, c["label"]))
+    return [
+        Line(str(c["label"]), _percent(c["accuracy"]), c["accuracy"] or 0.0, f"{c['correct']:,} of {c['images']:,}")
+        for c in order[:most]
+    ]
+
+
+def source_lines(found: Mapping[str, Any]) -> list[Line]:
+    """Returns the accuracy by source with its interval."""
+    return [
+        Line(str(name), _percent(s["accuracy"]), s["accuracy"], _between(s["interval"]))
+        for name, s in sorted(found["sources"].items())
+    ]
+
+
+def calibration_lines(found: Mapping[str, Any]) -> list[Line]:
+    """Returns for each bin of confidence that has images how often the prediction is right."""
+    known = found["calibration"]
+    if not known:
+        return []
+    width = 100 // len(known["images"])
+    return [
+        Line(f"{n * width}\u2013{(n + 1) * width} % sure", _percent(right), right, f"{images:,} images")
+        for n, (images, right) in enumerate(zip(known["images"], known["accuracy"], strict=True))
+        if right is not None
+    ]
+
+
+def retrieval_table(evaluated: Mapping[str, Any]) -> pd.DataFrame:
+    """Returns recall at 1, 5 and 10 of both ways, with intervals: one line a way."""
+    lines = []
+    for way, words in RETRIEVED.items():
+        found, ends = evaluated["retrieval"][way], evaluated["retrieval_intervals"][way]
+        recalls = {f"R@{k}": f"{_percent(value)} {_between(ends[k])}".strip() for k, value in (found or {}).items()}
+        lines.append({"finding the": words, **recalls})
+    return pd.DataFrame(lines)
+
+
+def as_it_came_in_words(evaluated: Mapping[str, Any]) -> str:
+    """Returns the zero-shot accuracy of the encoder as it came, which `chips evaluate` prints."""
+    found = evaluated["zero_shot"]
+    if found is None or found["accuracy"] is None:
+        return str(evaluated["why_no_zero_shot"] or "")
+    return f"As it came, before the fit to this pool, its zero-shot accuracy is {found['accuracy']:.1%}."
+
+
+def _percent(value: float | None) -> str:
+    return "no image" if value is None else f"{value:.1%}"
+
+
+def _between(ends: Sequence[float] | None) -> str:
+    return f"({ends[0]:.0%}\u2013{ends[1]:.0%})" if ends else ""
 
 
 def retrieval_errors(pool: Pool, *, split: str, most: int = 100) -> pd.DataFrame:

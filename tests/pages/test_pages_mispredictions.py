@@ -8,10 +8,10 @@ from streamlit.testing.v1 import AppTest
 from tiny import tiny_dataset, tiny_model
 
 from chips_core.jobs.steps import run_step
+from chips_core.jobs.trace_answers import explain
 from chips_core.jobs.trace_pool import Prepared, Settings, prepare
 from chips_core.progress import Silent
 from chips_core.store import Pool
-from chips_core.views.verdicts import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,7 +79,7 @@ def test_page__counts_the_errors_and_tells_the_leak_first(monkeypatch, pool, rea
     assert cells["images"].sum() == ready.wrong.sum()
 
 
-def test_page__traces_removes_retrains_and_keeps_the_verdict(monkeypatch, pool, ready):
+def test_page__traces_removes_and_retrains(monkeypatch, pool, ready):
     image = str(ready.test.pairs["pair_id"].iloc[int(ready.wrong.argmax())])
     at = opened(monkeypatch, pool, image=image)
     assert "Tick pairs" in said(at)
@@ -89,13 +89,21 @@ def test_page__traces_removes_retrains_and_keeps_the_verdict(monkeypatch, pool, 
     table = at.dataframe[0].value
     assert list(table.columns)[1:] == ["before", "predicted without them", "really retrained"]
     assert (table["really retrained"] != table["before"]).any()
-    press(at, "save_verdict")
-    assert "Saved: wrong pair" in said(at)
-    with_verdict = Ledger(pool).held()
-    assert len(with_verdict) > 0
-    again = opened(monkeypatch, pool, image=image)
-    press(again, "tick_all")
-    assert f"{len(with_verdict)} of {len(with_verdict)} have a verdict: wrong pair" in said(again)
+
+
+def test_judge__saves_on_the_ticked_pairs_and_takes_back(ready):
+    from pages.parts.review.resources import ledger_of, unscored_of
+    from pages.parts.trace.acts import judge
+
+    chosen = explain(ready, [int(ready.wrong.argmax())], mode="plain", top=2)
+    scored = unscored_of(ready.pool)
+    assert "Tick a pair first" in judge(ready.pool, scored, chosen.head(0), key="m").text
+    assert judge(ready.pool, scored, chosen, key="7") is None
+    assert judge(ready.pool, scored, chosen, key="m").saved
+    held = ledger_of(ready.pool).held()
+    assert {held[pair].verdict for pair in chosen["pair_id"]} == {"wrong pair"}
+    assert judge(ready.pool, scored, chosen, key="z").saved
+    assert not set(chosen["pair_id"]) & set(ledger_of(ready.pool).held())
 
 
 def test_page__a_leaked_image_is_told_beside_its_trace(monkeypatch, pool, ready):
@@ -113,7 +121,7 @@ def test_page__an_unknown_image_is_told_and_the_way_back_works(monkeypatch, pool
 def test_page__without_labels_explains_and_offers_retrieval(monkeypatch, tmp_path):
     at = opened(monkeypatch, build(tmp_path, labels=False))
     assert "classes with prompts" in said(at)
-    assert {"better", "nearest"} <= set(at.dataframe[0].value.columns)
+    assert "Own caption first" in said(at)
 
 
 def test_page__without_a_test_split_says_so(monkeypatch, tmp_path):

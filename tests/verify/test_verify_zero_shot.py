@@ -66,21 +66,36 @@ def test_interval__one_patient_has_no_interval_and_nothing_has_no_mean():
     assert interval(np.zeros(0), []) is None
 
 
+def found_by(image, text, captions, at, groups=None):
+    return recall(image, text, captions=captions, groups=groups or [""] * len(image), at=at)
+
+
 def test_recall__equal_captions_are_hits():
     image = torch.eye(3)
     text = image[[1, 0, 2]]
-    assert recall(image, text, captions=["u", "v", "w"], at=(1, 2))["image_to_text"] == {
+    assert found_by(image, text, ["u", "v", "w"], (1, 2)).found["image_to_text"] == {
         "1": pytest.approx(1 / 3),
         "2": pytest.approx(1 / 3),
     }
-    assert recall(image, text, captions=["u", "u", "w"], at=(1,))["text_to_image"] == {"1": 1.0}
-    assert recall(image[:0], text[:0], captions=[])["image_to_text"] is None
+    assert found_by(image, text, ["u", "u", "w"], (1,)).found["text_to_image"] == {"1": 1.0}
+    nothing = found_by(image[:0], text[:0], [], (1,))
+    assert nothing.found["image_to_text"] is None
+    assert nothing.intervals["image_to_text"] is None
 
 
 def test_recall__ties_count_against():
     same = torch.ones(4, 1)
-    found = recall(same, same, captions=list("abcd"), at=(1, 4))
-    assert found["image_to_text"] == {"1": 0.0, "4": 1.0}
+    assert found_by(same, same, list("abcd"), (1, 4)).found["image_to_text"] == {"1": 0.0, "4": 1.0}
+
+
+def test_recall__intervals_draw_whole_patients():
+    image = torch.eye(4)
+    text = image[[1, 0, 2, 3]]
+    one, two = (
+        found_by(image, text, list("abcd"), (1,), groups=groups) for groups in (["p"] * 4, ["p", "p", "q", "q"])
+    )
+    assert one.intervals["image_to_text"] == {"1": None}
+    assert two.intervals["image_to_text"] == {"1": [0.0, 1.0]}
 
 
 def test_zero_shot__equals_open_clip():

@@ -29,6 +29,53 @@ def test_outcome_table__shows_what_there_is():
     assert table.to_dict("records") == [{"class": "b", "before": 0.3, "predicted without them": 0.8}]
 
 
-def test_marks__names_patient_and_image():
-    line = SimpleNamespace(influence=-0.5, similarity=0.987, same_image=True, same_patient=False)
-    assert trace.marks(line) == "-0.5 · similarity 0.99 · the same image"
+def test_marks_and_badge__numbers_and_what_is_in_common():
+    line = SimpleNamespace(influence=-0.5, similarity=0.987, same_image=True, same_patient=False, near_copy=False)
+    assert trace.marks(line) == "\u22120.5 · similarity 0.99"
+    assert trace.badge(line) == "same image"
+    assert trace.badge(line, verdict="wrong pair") == "wrong pair"
+    plain = SimpleNamespace(influence=0.5, similarity=0.1, same_image=False, same_patient=False, near_copy=False)
+    assert (trace.marks(plain), trace.badge(plain)) == ("+0.5 · similarity 0.10", "")
+
+
+ACCURACY = {
+    "images": 4,
+    "accuracy": 0.5,
+    "accuracy_interval": [0.25, 0.75],
+    "classes": [
+        {"label": "a", "images": 2, "correct": 2, "accuracy": 1.0},
+        {"label": "b", "images": 2, "correct": 0, "accuracy": 0.0},
+        {"label": "c", "images": 0, "correct": 0, "accuracy": None},
+    ],
+    "sources": {"x": {"accuracy": 0.5, "interval": [0.0, 1.0]}, "y": {"accuracy": 1.0, "interval": None}},
+    "calibration": {"ece": 0.1, "images": [0, 4], "accuracy": [None, 0.5], "confidence": [None, 0.9]},
+}
+
+
+def test_accuracy__in_words_and_lines():
+    said = trace.accuracy_in_words(ACCURACY)
+    assert "2 of 4 test images wrong: accuracy 50.0% (95 % interval 25.0% to 75.0%" in said
+    assert [line.name for line in trace.class_lines(ACCURACY)] == ["b", "a", "c"]
+    assert trace.class_lines(ACCURACY)[2].value == "no image"
+    assert [line.note for line in trace.source_lines(ACCURACY)] == ["(0%–100%)", ""]
+    assert [(line.name, line.value) for line in trace.calibration_lines(ACCURACY)] == [("50–100 % sure", "50.0%")]
+    nothing = {**ACCURACY, "images": 0, "accuracy": None, "accuracy_interval": None, "calibration": None}
+    assert "No test image" in trace.accuracy_in_words(nothing)
+    assert trace.calibration_lines(nothing) == []
+
+
+def test_removal_in_words__of_one_image_and_of_several():
+    found = {"removed": 3, "before": {"loss": 2.0, "right": 0}, "predicted": {"loss": 1.5, "right": 1}}
+    assert trace.removal_in_words(found, images=1) == (
+        "Predicted without 3 pairs: right now. Loss 2.000 before, 1.500 predicted."
+    )
+    again = {**found, "retrained": {"loss": 1.6, "right": 4}}
+    assert "Really retrained without 3 pairs: 4 of 9 right." in trace.removal_in_words(again, images=9)
+
+
+def test_retrieval_table__recalls_with_their_intervals():
+    found = {
+        "retrieval": {"image_to_text": {"1": 0.5}, "text_to_image": None},
+        "retrieval_intervals": {"image_to_text": {"1": [0.25, 0.75]}, "text_to_image": None},
+    }
+    assert trace.retrieval_table(found)["R@1"].iloc[0] == "50.0% (25%–75%)"

@@ -21,6 +21,7 @@ class Card:
     badge: str = ""
     warn: bool = False
     chosen: bool = False
+    note: str = ""
 
 
 def cards(
@@ -40,7 +41,9 @@ def cards(
         js=(HERE / "cards.js").read_text(encoding="utf-8"),
     )
     data = {
-        "cards": [{**asdict(card), "text": card.text[:LONGEST_TEXT]} for card in shown],
+        "cards": [
+            {**asdict(card), "text": card.text[:LONGEST_TEXT], "note": card.note[:LONGEST_TEXT]} for card in shown
+        ],
         "label": label,
         "clickable": clickable,
         "width": width,

@@ -37,6 +37,11 @@ function cardElement(card, data, setTriggerValue) {
   const text = textElement("div", "text", card.text);
   text.title = card.text;
   element.append(frame, textElement("div", "title", card.title), text);
+  if (card.note) {
+    const note = textElement("div", "note", card.note);
+    note.title = card.note;
+    element.append(note);
+  }
   return element;
 }
 

@@ -8,13 +8,17 @@ import streamlit as st
 from chips_core import fingerprint
 from chips_core.store import Pool
 from chips_core.views import queue as queues
+from chips_core.views.map import Mask
 from chips_core.views.queue import Filters, Ranking, Rows, Scored
+from chips_core.views.selections import draft_name
 from chips_core.views.verdicts import default_reviewer
 from pages.parts.review.desk import Desk
 from pages.parts.review.resources import ledger_of, nearby_for, run_of
+from pages.parts.selections import chosen
 
 VIEW, ONE, LIST = "review_view", "One by one", "List"
 FORMS = (ONE, LIST)
+ONLY_CHOSEN = "only_chosen"  # whether the queue holds only the pairs of the session's selection
 LONGEST_NAME = 80
 CHOICES_SHOWN = 2_000  # values of a column that a filter offers
 
@@ -41,8 +45,9 @@ def draw_controls(pool: Pool, runs: tuple[str, ...]) -> tuple[Desk, str]:
         st.divider()
         hide = st.toggle("Hide scores until the verdict", key="hide_scores", bind="query-params")
         reviewer = _reviewer()
+    mask = _only_chosen(pool, more)
     wanted = state.selectbox("Show", queues.STATES, key="show", format_func=str.capitalize, bind="query-params")
-    queue, name = _queue(scored, Chosen(ranking, wanted, filters))
+    queue, name = _queue(scored, Chosen(ranking, wanted, filters), mask=mask)
     ledger, nearby = ledger_of(pool), nearby_for(pool, scored.features)
     desk = Desk(pool, scored, ranking, queue, name, wanted, reviewer, hide, ledger, nearby)
     return desk, str(wanted_form)
@@ -119,11 +124,25 @@ def _reviewer() -> str:
     return str(st.session_state["reviewer_kept"])
 
 
-def _queue(scored: Scored, chosen: Chosen) -> tuple[Rows, str]:
+def _only_chosen(pool: Pool, place: st.delta_generator.DeltaGenerator) -> Mask | None:
+    """Returns the session's selection where the queue is to hold only that; a button gives the whole queue back."""
+    if not st.session_state.get(ONLY_CHOSEN):
+        return None
+    selection = chosen(pool)
+    if place.button(f"Only {selection.count:,} chosen", icon=":material/close:", key="all_pairs", width="stretch"):
+        st.session_state[ONLY_CHOSEN] = False
+        return None
+    return selection.mask
+
+
+def _queue(scored: Scored, wanted: Chosen, *, mask: Mask | None) -> tuple[Rows, str]:
     """Returns the queue and its name, computed once for a choice."""
-    name = fingerprint.of([scored.pool_id, scored.version, chosen.ranking.column, vars(chosen.filters), chosen.state])
+    only = "" if mask is None else draft_name(mask)
+    asked = [scored.pool_id, scored.version, wanted.ranking.column, vars(wanted.filters), wanted.state, only]
+    name = fingerprint.of(asked)
     kept = st.session_state.get("review_queue")
     if kept is None or kept[0] != name:
-        kept = (name, queues.worklist(scored, chosen.ranking, chosen.filters))
+        rows = queues.worklist(scored, wanted.ranking, wanted.filters)
+        kept = (name, rows if mask is None else rows[mask[rows]])
         st.session_state["review_queue"] = kept
     return kept[1], name

@@ -11,21 +11,47 @@ from chips_core.views import trace as views
 from pages.parts.cards import Card, cards
 from pages.parts.images import image_url
 from pages.parts.review.resources import unscored_of
-from pages.parts.trace.resources import errors_of
+from pages.parts.trace.quality import draw_quality
+from pages.parts.trace.resources import accuracy_of, errors_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from chips_core.jobs.trace import Prepared
+    from chips_core.jobs.trace_pool import Prepared
 
-LONGEST_NAME, SHOWN = 28, 60
+LONGEST_NAME, SHOWN, HEIGHT = 28, 60, 520
 
 
-def draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
+def draw_errors(pool: Pool, ready: "Prepared") -> None:
+    """Draws how good the model is, the matrix, and the errors of the cell that is chosen."""
+    leaked = int(ready.test.leaked.sum())
+    if leaked:
+        st.error(f"Leak: {leaked:,} test images are in the training pairs too. Accuracy on them means little.")
+    st.text(views.accuracy_in_words(accuracy_of(ready)))
+    if not ready.wrong.any():
+        st.success("No test image is predicted wrongly, so there is nothing to trace.")
+        draw_quality(pool, ready)
+        return
+    cell = _draw_matrix(ready)
+    title, button = st.columns([4, 1], vertical_alignment="center")
+    errors = errors_of(ready)
+    if cell is not None:
+        errors = errors[(errors["label"] == cell[0]) & (errors["predicted"] == cell[1])]
+        title.subheader(f"{len(errors):,} errors of the chosen cell, the surest first")
+        if len(errors) and button.button("Trace all of them", key="trace_cell", type="primary", width="stretch"):
+            st.query_params.update({"truth": cell[0], "guess": cell[1]})
+            st.rerun()
+    else:
+        title.subheader("All errors, the surest first: click one to see the training pairs behind it")
+    _draw_gallery(pool, errors, chosen=cell is not None)
+    draw_quality(pool, ready)
+
+
+def _draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
     """Draws the matrix and the table of its cells; returns the cell that is chosen (truth, taken for)."""
     counts = views.confusion(ready.test.labels, ready.predicted, classes=len(ready.classes))
     table = views.cells_table(counts, ready.classes)
-    left, right = st.columns([3, 2], gap="large")
+    left, right = st.columns([3, 2], gap="medium")
     with left:
         event = st.plotly_chart(_figure(counts, ready.classes), key="confusion", on_select="rerun", theme="streamlit")
     with right:
@@ -33,10 +59,14 @@ def draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
             table,
             hide_index=True,
             key="cells",
-            height=420,
+            height=HEIGHT,
             on_select="rerun",
             selection_mode="single-row",
-            column_config={"share": st.column_config.NumberColumn("of the class", format="percent")},
+            column_config={
+                "images": st.column_config.NumberColumn("images", width=60),
+                "share": st.column_config.NumberColumn("of class", format="percent", width=70),
+            },
+            alt="The cells of the matrix that hold errors",
         )
     rows = chosen["selection"]["rows"]
     if rows and rows[0] < len(table):
@@ -49,11 +79,8 @@ def draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
     return None
 
 
-def draw_gallery(pool: Pool, ready: "Prepared", cell: tuple[str, str] | None) -> "pd.DataFrame":
-    """Draws the errors of a cell, or all, the surest first; a click opens the trace. Returns the errors shown."""
-    errors = errors_of(ready)
-    if cell is not None:
-        errors = errors[(errors["label"] == cell[0]) & (errors["predicted"] == cell[1])]
+def _draw_gallery(pool: Pool, errors: "pd.DataFrame", *, chosen: bool) -> None:
+    """Draws the errors; a click opens the trace."""
     inputs = unscored_of(pool).pairs["input_row"].to_numpy()
     shown = [
         Card(
@@ -61,17 +88,18 @@ def draw_gallery(pool: Pool, ready: "Prepared", cell: tuple[str, str] | None) ->
             image_url(pool.id, int(inputs[line.row])),
             str(line.pair_id),
             f"{line.label} taken for {line.predicted}",
-            f"{line.confidence:.0%} sure",
+            f"{line.confidence:.0%} sure" + " · leak" * bool(line.also_in_training),
             warn=bool(line.also_in_training),
         )
         for line in errors.head(SHOWN).itertuples()
     ]
-    empty = "No test image of this cell is predicted wrongly." if cell else "No test image is predicted wrongly."
+    empty = "The images of this cell are predicted rightly." if chosen else "No test image is predicted wrongly."
     picked = cards(shown, key="error_cards", label="Wrong predictions", empty=empty)
+    if len(errors) > SHOWN:
+        st.text(f"The first {SHOWN} of {len(errors):,}. Choose a cell of the matrix to see fewer.")
     if picked is not None:
         st.query_params["image"] = str(errors.loc[errors["row"] == picked, "pair_id"].iloc[0])
         st.rerun()
-    return errors
 
 
 def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
@@ -80,7 +108,7 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
     truth, guess = np.nonzero(counts)
     values = counts[truth, guess]
     wrong = truth != guess
-    size = 420 / max(len(classes), 6)
+    size = 0.72 * HEIGHT / max(len(classes), 6)
     heat = np.where(wrong, np.sqrt(values / max(1, values[wrong].max() if wrong.any() else 1)), 0.0)
     marker = {
         "symbol": "square",
@@ -107,7 +135,7 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
     axis = {"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.6, len(names) - 0.4]}
     figure = go.Figure(points)
     figure.update_layout(
-        height=560,
+        height=HEIGHT,
         margin={"l": 0, "r": 0, "t": 10, "b": 0},
         xaxis={**axis, "title": "taken for", "tickangle": -50},
         yaxis={**axis, "title": "truth", "range": [len(names) - 0.4, -0.6]},
@@ -116,6 +144,7 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
 
 
 def _plain(name: str) -> str:
-    """Returns a class name for a chart, where `<` begins a tag and `$` a formula."""
+    """Returns a class name for a chart, where `<` begins a tag and `$` a formula, on one line."""
+    name = " ".join(name.split())
     short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
     return "".join({"<": "‹", ">": "›", "$": "＄", "&": "＆"}.get(c, c) for c in short)

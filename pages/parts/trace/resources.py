@@ -14,30 +14,52 @@ from chips_core.store import Pool
 if TYPE_CHECKING:
     import pandas as pd
 
-    from chips_core.jobs.trace import Mode, Prepared
+    from chips_core.jobs.trace_pool import Prepared
+    from chips_core.verify.trace_index import Agreement, Mode, TraceIndex
 
-SPLIT = "test"
+SPLIT, TOP = "test", 20
+KINDS = ("traces", "honesty", "indexes")
 
 
 def prepared_of(pool: Pool) -> "Prepared":
     """Returns the pool ready to be traced."""
-    made = "/".join(found.name for kind in ("traces", "honesty") for found in pool.tables(kind))
-    return _prepared(str(pool.path), pool.fingerprint, made)
+    return _prepared(str(pool.path), pool.fingerprint, _made(pool))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Fitting the model to the pool…")
 def _prepared(folder: str, fingerprint: str, made: str) -> "Prepared":  # noqa: ARG001 - part of the key
-    from chips_core.jobs.trace import Settings, prepare
+    from chips_core.jobs.trace_pool import Settings, prepare
 
     return prepare(Pool.open(Path(folder)), Settings(folder, test=SPLIT), progress=Silent(), measure=False)
 
 
-@st.cache_data(max_entries=64, show_spinner="Tracing…")
-def traced_table(name: str, places: tuple[int, ...], mode: "Mode", _ready: "Prepared") -> "pd.DataFrame":  # noqa: ARG001
-    """Returns every pair of the pool with its influence on these test images, the most harmful first."""
-    from chips_core.jobs.trace import pairs_of, trace
+def index_for(ready: "Prepared") -> "tuple[TraceIndex, Agreement] | None":
+    """Returns the pool's trace index with how well it agrees with exact answers; None where there is none."""
+    return _index(ready.name, _made(ready.pool), _ready=ready)
 
-    return pairs_of(_ready, trace(_ready, places), places, mode=mode)
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the trace index…")
+def _index(name: str, made: str, _ready: "Prepared") -> "tuple[TraceIndex, Agreement] | None":  # noqa: ARG001
+    from chips_core.jobs.trace_index import agreement_of, index_of
+
+    index, agreement = index_of(_ready), agreement_of(_ready)
+    return (index, agreement) if index is not None and agreement is not None else None
+
+
+@st.cache_data(max_entries=64, show_spinner="Tracing…")
+def traced_table(
+    name: str,  # noqa: ARG001 - part of the key
+    places: tuple[int, ...],
+    mode: "Mode",
+    *,
+    exact: bool,
+    _ready: "Prepared",
+) -> "pd.DataFrame":
+    """Returns the pairs that most explain the errors on these test images, the most harmful first."""
+    from chips_core.jobs.trace_answers import explain
+
+    found = None if exact else index_for(_ready)
+    return explain(_ready, places, mode=mode, top=TOP, index=found[0] if found else None)
 
 
 @st.cache_data(max_entries=64, show_spinner="Removing…")
@@ -50,13 +72,48 @@ def removal(
     _ready: "Prepared",
 ) -> dict[str, Any]:
     """Returns the probabilities before, as predicted without some pairs and, if wanted, really refitted."""
-    from chips_core.jobs.trace import what_if
+    from chips_core.jobs.trace_answers import what_if
 
     return what_if(_ready, places, removed, retrain=retrain)
 
 
 def errors_of(ready: "Prepared") -> "pd.DataFrame":
     """Returns the wrong predictions, the surest first."""
-    from chips_core.jobs.trace import errors_table
+    from chips_core.jobs.trace_answers import errors_table
 
     return errors_table(ready)
+
+
+def facts_of(ready: "Prepared", place: int) -> dict[str, Any]:
+    """Returns what is known of a test image and what the model makes of it."""
+    from chips_core.jobs.trace_answers import image_facts
+
+    return image_facts(ready, place)
+
+
+def accuracy_of(ready: "Prepared") -> dict[str, Any]:
+    """Returns what the fitted model gets right."""
+    return _accuracy(ready.name, ready.pool.fingerprint, _ready=ready)
+
+
+@st.cache_data(max_entries=4, show_spinner="Measuring the accuracy…")
+def _accuracy(name: str, fingerprint: str, _ready: "Prepared") -> dict[str, Any]:  # noqa: ARG001 - part of the key
+    from chips_core.jobs.trace_answers import accuracy_of as measure
+
+    return measure(_ready)
+
+
+def evaluated(pool: Pool) -> dict[str, Any]:
+    """Returns what `chips evaluate` says of the test split."""
+    return _evaluated(str(pool.path), pool.fingerprint, "/".join(a.name for a in pool.feature_sets()))
+
+
+@st.cache_data(max_entries=4, show_spinner="Evaluating the encoder…")
+def _evaluated(folder: str, fingerprint: str, features: str) -> dict[str, Any]:  # noqa: ARG001 - part of the key
+    from chips_core.jobs.evaluate import Settings, run
+
+    return dict(run(Settings(folder, split=SPLIT), progress=Silent()))
+
+
+def _made(pool: Pool) -> str:
+    return "/".join(found.name for kind in KINDS for found in pool.tables(kind))

@@ -1,0 +1,26 @@
+"""How far the predictions of a trace can be believed on this pool, as measured, or how to measure it."""
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from chips_core.store import Pool
+from chips_core.views import trace as views
+from chips_core.views.planning import PlannedStep
+from pages.parts.opened import go_to
+from pages.parts.runs.jobs import start
+
+if TYPE_CHECKING:
+    from chips_core.jobs.trace_pool import Prepared
+
+
+def draw_honesty(pool: Pool, ready: "Prepared") -> None:
+    """Draws what was measured on this pool, or a button that measures it."""
+    st.subheader("How far to believe the prediction")
+    if ready.honesty is not None:
+        st.text(views.honesty_in_words(ready.honesty))
+        return
+    st.text("Not measured on this pool yet; relative influence waits for the same job. It takes a minute or two.")
+    pressed = st.button("Measure it", key="measure_honesty", width="stretch")
+    if pressed and start(pool.path, [PlannedStep("trace", {"pool": str(pool.path)})]):
+        go_to("runs")
