@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import NoReturn
 
+from chips_core import __version__
 from chips_core.commands import Answer, Command
 from chips_core.commands.listing import commands
 from chips_core.errors import ChipsError, UsageError
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Returns the whole parser, one sub-command a verb."""
     top = _Parser(prog="chips", description=DESCRIPTION, epilog=EPILOGUE)
+    top.add_argument("--version", action="version", version=f"CHIPS Lens {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     for command in commands():
         verb = verbs.add_parser(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tiny import tiny_dataset, tiny_model
 
+from chips_core import __version__
 from chips_core.cli import main, parser
 from chips_core.commands.listing import commands
 from chips_core.jobs.steps import STEPS
@@ -121,6 +122,12 @@ def test_n2__a_closed_pipe_is_quiet() -> None:
     command = f"{sys.executable} -m chips_core --help | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_version__is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"CHIPS Lens {__version__}\n")
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chips_core import atomic, fingerprint
+from chips_core import __version__, atomic, fingerprint
 from chips_core.curate.card import CardFacts, data_card
 from chips_core.curate.export_formats import Format, Written, write_format
 from chips_core.curate.export_plan import ExportPlan
@@ -165,7 +165,7 @@ def _manifest(
         "pool": {"id": pool.id, "fingerprint": pool.fingerprint},
         "runs": {**plan.record.get("origin", {}).get("runs", {}), **plan.runs},
         "warnings": list(warnings),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {"chips-lens": __version__, **{name: version(name) for name in PACKAGES}},
         "files": {
             path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": fingerprint.of_file(path)}
             for path in files

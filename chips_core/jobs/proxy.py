@@ -1,4 +1,4 @@
-"""The proxy step: what selections would teach the heads, in seconds each, beside the heads as they came.
+"""Proxy accuracy: what selections would teach the heads, in seconds each, beside the heads as they came.
 
 The heads are trained on the selection and judged on the target set: by classification where its pairs have labels and
 prompts, and always by retrieval. Pairs of the target or the test set in a selection are refused.
@@ -6,11 +6,10 @@ prompts, and always by retrieval. Pairs of the target or the test set in a selec
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -20,21 +19,10 @@ from chips_core.influence.endpoint import Heads, embed
 from chips_core.influence.fit import calibrate_scale
 from chips_core.jobs.scoring_set import ScoringSet, scoring_set
 from chips_core.progress import Progress, Silent
-from chips_core.store import Pool, Review
+from chips_core.store import Pool
 from chips_core.verify.bootstrap import Interval
 from chips_core.verify.proxy import Exam, ProxySettings, train_heads
-from chips_core.verify.retrieval import recall
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Which named selections of a pool to compare, judged on which target set."""
-
-    pool: str
-    selections: tuple[str, ...] | list[str]
-    target: str = "val"
-    seed: int = 0
-    features: str | None = None
+from chips_core.verify.retrieval import ranks
 
 
 @dataclass(frozen=True)
@@ -60,27 +48,11 @@ class ProxyLine:
     seconds: float
 
 
-def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
-    """Trains the heads on each selection and returns the comparison as plain data."""
-    pool = Pool.open(Path(settings.pool))
-    ids = pool.kept(["pair_id"])["pair_id"]
-    place = {str(pair_id): row for row, pair_id in enumerate(ids)}
-    with Review.open(pool.path) as review:
-        chosen = {
-            name: np.array([place[i] for i in review.selection_pairs(name) if i in place], np.int64)
-            for name in settings.selections
-        }
-    lines = proxy_accuracy(
-        pool, chosen, target=settings.target, seed=settings.seed, features=settings.features, progress=progress
-    )
-    return {"target": settings.target, "lines": [asdict(line) for line in lines]}
-
-
 def proxy_accuracy(
     pool: Pool,
     selections: Mapping[str, Sequence[int] | NDArray[np.int64]],
     *,
-    target: str = "val",
+    target: str | None = None,
     seed: int = 0,
     features: str | None = None,
     settings: ProxySettings | None = None,
@@ -91,7 +63,7 @@ def proxy_accuracy(
     Args:
         pool: encoded.
         selections: rows among the kept pairs (as `Selected.rows`), by name.
-        target: split or source that judges.
+        target: target set that judges; as the score step where none is named.
         seed: of the order of the pairs.
         features: which ones, where there are several.
         settings: of the training.
@@ -154,6 +126,5 @@ def _exam(found: ScoringSet) -> Exam | None:
 def _recall(found: ScoringSet, heads: Heads) -> float:
     target = found.inputs.needed_target()
     image, text = embed(target.image, heads.image)[0], embed(target.text, heads.text)[0]
-    captions = found.pairs["caption"].iloc[found.target_rows].astype(str).tolist()
-    both = recall(image, text, captions=captions, at=(1,))["image_to_text"]
-    return both["1"] if both else 0.0
+    codes = torch.from_numpy(pd.factorize(found.pairs["caption"].iloc[found.target_rows])[0].astype(np.int64))
+    return float((ranks(image, text, codes=codes) == 0).double().mean())

@@ -22,7 +22,6 @@ STEPS = {
     "trace": "chips_core.jobs.trace",
     "duplicates": "chips_core.jobs.duplicates",
     "select": "chips_core.jobs.select",
-    "proxy": "chips_core.jobs.proxy",
     "pretrain": "chips_core.jobs.pretrain",
     "export": "chips_core.jobs.export",
     "measure": "chips_core.jobs.measure",

@@ -1,4 +1,4 @@
-"""The proxy step on a small pool: one line a selection, and no pair of the target or test set is learnt from."""
+"""Proxy accuracy on a small pool: one line a selection, and no pair of the target or test set is learnt from."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tiny import tiny_dataset, tiny_model
 from chips_core.errors import InputError
 from chips_core.jobs import encode, intake, proxy
 from chips_core.progress import Silent
-from chips_core.store import Pool, Review
+from chips_core.store import Pool
 
 
 @pytest.fixture(scope="module")
@@ -22,19 +22,15 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_run__a_line_for_the_base_and_for_each_selection(pool: Path) -> None:
-    kept = Pool.open(pool).kept(["pair_id", "split"])
-    train = kept.loc[kept["split"] == "train", "pair_id"].tolist()
-    with Review.open(pool) as review:
-        review.create_selection(name="half", pair_ids=train[::2], reviewer="me", recipe={})
-    found = proxy.run(proxy.Settings(str(pool), ("half",)), progress=Silent())
-    base, half = found["lines"]
-    assert (base["name"], base["pairs"], base["change"]["mean"]) == ("", 0, 0.0)
-    assert (half["name"], half["pairs"]) == ("half", len(train[::2]))
-    for line in found["lines"]:
-        assert 0 <= line["accuracy"] <= 1
-        assert set(line["sources"]) == {"tiny"}
-        assert 0 <= line["recall_at_1"] <= 1
+def test_proxy_accuracy__a_line_for_the_base_and_for_each_selection(pool: Path) -> None:
+    train = np.flatnonzero(Pool.open(pool).kept(["split"])["split"].to_numpy() == "train")
+    base, half = proxy.proxy_accuracy(Pool.open(pool), {"half": train[::2]})
+    assert (base.name, base.pairs, base.change.mean) == ("", 0, 0.0)
+    assert (half.name, half.pairs) == ("half", len(train[::2]))
+    for line in (base, half):
+        assert 0 <= line.accuracy <= 1
+        assert set(line.sources) == {"tiny"}
+        assert 0 <= line.recall_at_1 <= 1
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
