@@ -6,6 +6,7 @@ into one sentence with an error id.
 
 import streamlit as st
 
+import pages.parts.health  # noqa: F401 - with it all that the first page needs: read before anybody waits for it
 from pages.parts.card_route import card_route
 from pages.parts.images import image_route
 from pages.parts.mishap import say_mishap

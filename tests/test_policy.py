@@ -256,6 +256,7 @@ def test_k1__this_machine_only_and_silent() -> None:
     assert config["browser"]["gatherUsageStats"] is False
     assert config["client"]["showErrorDetails"] == "none"
     assert config["client"]["toolbarMode"] == "minimal"
+    assert config["runner"]["magicEnabled"] is False  # it draws bare values as Markdown
 
 
 def test_requirements__pinned_and_said_once() -> None:
