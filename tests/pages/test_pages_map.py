@@ -234,7 +234,7 @@ def test_search__by_meaning_without_the_model_says_so(pool, monkeypatch):
     at.session_state["map_way"] = "meaning"
     at.text_input(key="map_query").set_value("a ring").run()
     assert not at.exception
-    assert "does not say which model" in said(at)
+    assert "do not say which model" in said(at)
     assert lit(at) == [0, 1, 2, 3, 4, 5]
 
 
