@@ -31,11 +31,11 @@ def test_outcome_table__shows_what_there_is():
 
 def test_marks_and_badge__numbers_and_what_is_in_common():
     line = SimpleNamespace(influence=-0.5, similarity=0.987, same_image=True, same_patient=False, near_copy=False)
-    assert trace.marks(line) == "\u22120.5 · similarity 0.99"
+    assert trace.marks(line) == "\u22120.50 · similarity 0.99"
     assert trace.badge(line) == "same image"
     assert trace.badge(line, verdict="wrong pair") == "wrong pair"
     plain = SimpleNamespace(influence=0.5, similarity=0.1, same_image=False, same_patient=False, near_copy=False)
-    assert (trace.marks(plain), trace.badge(plain)) == ("+0.5 · similarity 0.10", "")
+    assert (trace.marks(plain), trace.badge(plain)) == ("+0.50 · similarity 0.10", "")
 
 
 ACCURACY = {
