@@ -106,6 +106,19 @@ def honesty_in_words(found: Measured) -> str:
     )
 
 
+def fidelity_in_words(pool: Pool) -> str:
+    """Returns what `chips bench fidelity --pool` measured here last, or how to measure it."""
+    stored = pool.tables("fidelity")
+    if not stored:
+        return "How well it works where it should be exact is not measured yet: chips bench fidelity --pool POOL."
+    found = stored[-1].record
+    return (
+        f"Where it should be exact ({found['pairs']:,} pairs of this pool, trained to the very minimum, "
+        f"{found['random_removals']:,} times {found['removed_at_once']:,} random pairs left out): rank correlation of "
+        f"predicted and real change {found['spearman_random']:.2f}, real = {found['slope']:.2f} \u00d7 predicted."
+    )
+
+
 def agreement_in_words(recall: float, *, top: int, images: int) -> str:
     """Returns how often the trace index finds what looking at every pair finds."""
     return f"The index finds {recall:.0%} of the exact first {top} of either kind (measured on {images:,} images)."
