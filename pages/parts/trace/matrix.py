@@ -73,10 +73,11 @@ def _draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
         line = table.iloc[rows[0]]
         return str(line["truth"]), str(line["taken for"])
     points = event["selection"]["points"]
-    if points and "customdata" in points[0]:
-        truth, guess = (int(value) for value in points[0]["customdata"][:2])
-        return ready.classes[truth], ready.classes[guess]
-    return None
+    if not points:
+        return None
+    guess, truth = int(points[0]["x"]), int(points[0]["y"])
+    known = range(len(ready.classes))
+    return (ready.classes[truth], ready.classes[guess]) if truth in known and guess in known else None
 
 
 def _draw_gallery(pool: Pool, errors: "pd.DataFrame", *, chosen: bool) -> None:
@@ -129,7 +130,6 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
             "size": max(8, min(13, size * 0.55)),
             "color": np.where(heat > 0.6, "#ffffff", np.where(wrong, "#3b1206", "#808080")).tolist(),
         },
-        customdata=np.stack([truth, guess], axis=1),
         hovertext=[f"{names[t]} taken for {names[g]}: {n:,}" for t, g, n in zip(truth, guess, values, strict=True)],
         hoverinfo="text",
     )
