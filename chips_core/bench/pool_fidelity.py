@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
+from chips_core import fingerprint
 from chips_core.bench.fidelity import PAIRS, fidelity_of
 from chips_core.influence.blocks import BlockPlan, Features, seeded
 from chips_core.jobs.fitting import fitted_heads
@@ -12,6 +14,8 @@ from chips_core.jobs.scoring_set import scoring_set
 from chips_core.progress import Progress, Silent
 from chips_core.store import Pool
 
+KIND = "fidelity"
+FIGURES = ("spearman_random", "spearman_all", "slope", "pairs", "removed_at_once", "random_removals")
 TARGETS = 256
 SETS, QUICK_SETS = 200, 20
 
@@ -41,7 +45,17 @@ def run(
         seed=seed,
         progress=told,
     )
-    return {"pool": opened.path.name, "features": features, "target": found.target, **result}
+    measured = {"pool": opened.path.name, "features": features, "target": found.target, **result}
+    _keep(opened, measured)
+    return measured
+
+
+def _keep(pool: Pool, found: dict[str, Any]) -> None:
+    """Stores the figures in the pool, where the page of wrong predictions shows them."""
+    figures = {name: found[name] for name in FIGURES}
+    name = f"fidelity-{fingerprint.of([found['features'], found['target'], figures])[:12]}"
+    points = pd.DataFrame({"predicted": found["predicted"], "real": found["real"]})
+    pool.write_table(KIND, name, points, record=figures, fingerprint=name)
 
 
 def _sample(pairs: Features, count: int, *, seed: int) -> Features:

@@ -49,12 +49,12 @@ def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], *, classe
 def cells_table(matrix: NDArray[np.int64], classes: Sequence[str]) -> pd.DataFrame:
     """Returns one line a cell with errors, the fullest first: images, true class, taken for, share of the class."""
     lines = [
-        {"images": int(matrix[i, j]), "truth": classes[i], "taken for": classes[j], "share": matrix[i, j] / of}
+        {"images": int(matrix[i, j]), "share": matrix[i, j] / of, "truth": classes[i], "taken for": classes[j]}
         for i, of in enumerate(matrix.sum(1))
         for j in range(len(classes))
         if i != j and matrix[i, j]
     ]
-    table = pd.DataFrame(lines, columns=["images", "truth", "taken for", "share"])
+    table = pd.DataFrame(lines, columns=["images", "share", "truth", "taken for"])
     return table.sort_values(["images", "truth", "taken for"], ascending=[False, True, True], ignore_index=True)
 
 
@@ -70,7 +70,8 @@ def outcome_table(found: Mapping[str, Any], *, most: int = 6) -> pd.DataFrame:
 
 def marks(line: Any) -> str:
     """Returns a pair's numbers: its influence, and its similarity to the test image."""
-    return f"{line.influence:+.3g} · similarity {line.similarity:.2f}".replace("-", "\u2212", 1)
+    digits = ".2f" if abs(line.influence) >= 0.1 else ".1e"
+    return f"{line.influence:+{digits}} · similarity {line.similarity:.2f}".replace("-", "\u2212", 1)
 
 
 def badge(line: Any, *, verdict: str = "") -> str:
@@ -102,6 +103,19 @@ def honesty_in_words(found: Measured) -> str:
         f"Measured on this pool: {found.removals:,} times {found.removed:,} random pairs were left out and the model "
         f"fitted again. Predicted and real change of {found.images:,} wrong predictions: rank correlation "
         f"{found.spearman:.2f}, real = {found.slope:.1f} \u00d7 predicted."
+    )
+
+
+def fidelity_in_words(pool: Pool) -> str:
+    """Returns what `chips bench fidelity --pool` measured here last, or how to measure it."""
+    stored = pool.tables("fidelity")
+    if not stored:
+        return "How well it works where it should be exact is not measured yet: chips bench fidelity --pool POOL."
+    found = stored[-1].record
+    return (
+        f"Where it should be exact ({found['pairs']:,} pairs of this pool, trained to the very minimum, "
+        f"{found['random_removals']:,} times {found['removed_at_once']:,} random pairs left out): rank correlation of "
+        f"predicted and real change {found['spearman_random']:.2f}, real = {found['slope']:.2f} \u00d7 predicted."
     )
 
 

@@ -31,11 +31,11 @@ def test_outcome_table__shows_what_there_is():
 
 def test_marks_and_badge__numbers_and_what_is_in_common():
     line = SimpleNamespace(influence=-0.5, similarity=0.987, same_image=True, same_patient=False, near_copy=False)
-    assert trace.marks(line) == "\u22120.5 · similarity 0.99"
+    assert trace.marks(line) == "\u22120.50 · similarity 0.99"
     assert trace.badge(line) == "same image"
     assert trace.badge(line, verdict="wrong pair") == "wrong pair"
     plain = SimpleNamespace(influence=0.5, similarity=0.1, same_image=False, same_patient=False, near_copy=False)
-    assert (trace.marks(plain), trace.badge(plain)) == ("+0.5 · similarity 0.10", "")
+    assert (trace.marks(plain), trace.badge(plain)) == ("+0.50 · similarity 0.10", "")
 
 
 ACCURACY = {
@@ -79,3 +79,13 @@ def test_retrieval_table__recalls_with_their_intervals():
         "retrieval_intervals": {"image_to_text": {"1": [0.25, 0.75]}, "text_to_image": None},
     }
     assert trace.retrieval_table(found)["R@1"].iloc[0] == "50.0% (25%–75%)"
+
+
+def test_fidelity_in_words__what_was_measured_on_this_pool_last_or_how_to_measure_it():
+    figures = {"spearman_random": 0.954, "slope": 1.02, "pairs": 512, "removed_at_once": 26, "random_removals": 200}
+    pool = SimpleNamespace(tables=lambda kind: [SimpleNamespace(record=figures)] if kind == "fidelity" else [])
+    said = trace.fidelity_in_words(pool)
+    assert "512 pairs of this pool" in said
+    assert "200 times 26 random pairs" in said
+    assert "0.95, real = 1.02" in said
+    assert "chips bench fidelity --pool POOL" in trace.fidelity_in_words(SimpleNamespace(tables=lambda _: []))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def draw_honesty(pool: Pool, ready: "Prepared") -> None:
     """Draws what was measured on this pool, or a button that measures it."""
     st.subheader("How far to believe the prediction")
+    st.text(views.fidelity_in_words(pool))
     if ready.honesty is not None:
         st.text(views.honesty_in_words(ready.honesty))
         return

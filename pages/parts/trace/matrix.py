@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from chips_core.jobs.trace_pool import Prepared
 
-LONGEST_NAME, SHOWN, HEIGHT = 28, 60, 520
+LONGEST_NAME, SHORT_NAME, SHOWN, HEIGHT = 28, 18, 60, 520
 
 
 def draw_errors(pool: Pool, ready: "Prepared") -> None:
@@ -37,7 +37,7 @@ def draw_errors(pool: Pool, ready: "Prepared") -> None:
     errors = errors_of(ready)
     if cell is not None:
         errors = errors[(errors["label"] == cell[0]) & (errors["predicted"] == cell[1])]
-        title.subheader(f"{len(errors):,} errors of the chosen cell, the surest first")
+        title.subheader(f"Errors of the chosen cell: {len(errors):,}, the surest first")
         if len(errors) and button.button("Trace all of them", key="trace_cell", type="primary", width="stretch"):
             st.query_params.update({"truth": cell[0], "guess": cell[1]})
             st.rerun()
@@ -73,10 +73,11 @@ def _draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
         line = table.iloc[rows[0]]
         return str(line["truth"]), str(line["taken for"])
     points = event["selection"]["points"]
-    if points and "customdata" in points[0]:
-        truth, guess = (int(value) for value in points[0]["customdata"][:2])
-        return ready.classes[truth], ready.classes[guess]
-    return None
+    if not points:
+        return None
+    guess, truth = int(points[0]["x"]), int(points[0]["y"])
+    known = range(len(ready.classes))
+    return (ready.classes[truth], ready.classes[guess]) if truth in known and guess in known else None
 
 
 def _draw_gallery(pool: Pool, errors: "pd.DataFrame", *, chosen: bool) -> None:
@@ -104,7 +105,8 @@ def _draw_gallery(pool: Pool, errors: "pd.DataFrame", *, chosen: bool) -> None:
 
 def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
     """Returns the matrix as squares that can be clicked; names are shortened, tags in them mean nothing."""
-    names = [_plain(name) for name in classes]
+    names = [_plain(name, most=LONGEST_NAME) for name in classes]
+    below = [_plain(name, most=SHORT_NAME) for name in classes]
     truth, guess = np.nonzero(counts)
     values = counts[truth, guess]
     wrong = truth != guess
@@ -128,7 +130,6 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
             "size": max(8, min(13, size * 0.55)),
             "color": np.where(heat > 0.6, "#ffffff", np.where(wrong, "#3b1206", "#808080")).tolist(),
         },
-        customdata=np.stack([truth, guess], axis=1),
         hovertext=[f"{names[t]} taken for {names[g]}: {n:,}" for t, g, n in zip(truth, guess, values, strict=True)],
         hoverinfo="text",
     )
@@ -137,14 +138,14 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
     figure.update_layout(
         height=HEIGHT,
         margin={"l": 0, "r": 0, "t": 10, "b": 0},
-        xaxis={**axis, "title": "taken for", "tickangle": -50},
+        xaxis={**axis, "ticktext": below, "title": "taken for", "tickangle": -60},
         yaxis={**axis, "title": "truth", "range": [len(names) - 0.4, -0.6]},
     )
     return figure
 
 
-def _plain(name: str) -> str:
+def _plain(name: str, *, most: int) -> str:
     """Returns a class name for a chart, where `<` begins a tag and `$` a formula, on one line."""
     name = " ".join(name.split())
-    short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    short = name if len(name) <= most else name[: most - 1] + "…"
     return "".join({"<": "‹", ">": "›", "$": "＄", "&": "＆"}.get(c, c) for c in short)

@@ -56,7 +56,7 @@ def _cards(pool: Pool, scored: Scored, some: "pd.DataFrame", *, ticked: set[int]
             views.badge(line, verdict=held[line.pair_id].verdict if line.pair_id in held else ""),
             warn=bool(line.same_image or line.same_patient or line.near_copy),
             chosen=int(line.place) in ticked,
-            note=f"{views.sentence(line.role)}. Label: {line.label}.",
+            note=f"Label: {line.label}. {views.sentence(line.role)}.",
         )
         for line in some.itertuples()
     ]

@@ -1,6 +1,6 @@
 """The trace of one wrong prediction, or of all errors of a cell: who is to blame, and what their removal does."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -25,6 +25,7 @@ MEANINGS = {
     RELATIVE: "How much a pair moved this prediction, for its size. Below zero: it made the error.",
     PLAIN: "The predicted change of the loss if the pair is removed. Below zero: it made the error.",
 }
+CLASS_WIDTH, NUMBER_WIDTH = 100, 70  # so that before, predicted and retrained fit beside the class
 SEVERAL = 9  # images of a cell that are shown
 
 
@@ -49,7 +50,7 @@ def draw_trace(pool: Pool, ready: "Prepared", places: tuple[int, ...]) -> None:
 def _draw_choices(ready: "Prepared") -> "tuple[Mode, bool]":
     """Draws what ranks the pairs; returns it, and whether every pair is to be looked at."""
     offered = (RELATIVE, PLAIN) if ready.sizes is not None else (PLAIN,)
-    choice, words = st.columns([2, 5], vertical_alignment="bottom")
+    choice, words = st.columns([1, 4], vertical_alignment="bottom")
     wanted = choice.segmented_control("Influence", offered, default=offered[0], key="trace_mode", required=True)
     mode: Mode = PLAIN if wanted == PLAIN else RELATIVE
     words.text(MEANINGS[mode])
@@ -82,8 +83,9 @@ def _draw_removal(ready: "Prepared", places: tuple[int, ...], ticked: tuple[int,
         asked = st.session_state["really"] = (places, ticked)
     found = removal(ready.name, places, ticked, retrain=asked == (places, ticked), _ready=ready)
     table = views.outcome_table(found if ticked else {"before": found["before"]})
-    percent = {
-        name: st.column_config.NumberColumn(views.SHORT[name], format="percent", help=name)
+    percent: dict[str, Any] = {"class": st.column_config.TextColumn(width=CLASS_WIDTH)}
+    percent |= {
+        name: st.column_config.NumberColumn(views.SHORT[name], format="percent", help=name, width=NUMBER_WIDTH)
         for name in table.columns
         if name != "class"
     }
