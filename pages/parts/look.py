@@ -8,7 +8,8 @@ STYLE = """<style>
 </style>"""  # the choices of a row stand on one line with its boxes
 DARK = """<style>
 [data-testid='stBaseButton-primary'], [data-testid='stBaseButton-primary']:hover,
-[data-testid='stBaseButton-primary']:active, [data-testid='stBaseButton-primary']:focus { color: #0b1216; }
+[data-testid='stBaseButton-primary']:active, [data-testid='stBaseButton-primary']:focus,
+[data-testid='stMultiSelect'] [data-tag], [data-testid='stMultiSelect'] [data-tag] button { color: #0b1216; }
 </style>"""  # white on the bright accent of the dark theme would miss 4.5 to 1
 
 

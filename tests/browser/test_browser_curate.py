@@ -1,6 +1,7 @@
 """Curation in a real browser: a budget, three methods side by side, one saved, exported, its data card opened."""
 
 import re
+from pathlib import Path
 
 import pytest
 from tiny import tiny_dataset, tiny_model
@@ -98,3 +99,21 @@ def test_data_card__only_for_our_own_pages_and_only_exports(serve, chromium, poo
     assert "sandbox" in found.headers["content-security-policy"]
     other = page.request.get(f"{address}/data-card/whole", headers={"Sec-Fetch-Site": "cross-site"})
     assert other.status == 403
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_curate_and_compare__every_text_is_readable(serve, chromium, pool, scheme):
+    contrast = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+    page = chromium.new_page(viewport={"width": 1280, "height": 1600}, color_scheme=scheme)
+    address = serve(pool)
+    for path, drawn in (
+        ("/curate", "table.bars"),
+        ("/curate?step=Export", "table.bars"),
+        ("/compare?compare=Methods", "table.tint"),
+    ):
+        page.goto(address + path)
+        page.locator(drawn).first.wait_for(timeout=SECONDS)
+        page.locator("[data-testid='stSkeleton']").first.wait_for(state="detached", timeout=SECONDS)
+        page.wait_for_timeout(600)  # what fades in has done so
+        poor = [found for found in page.evaluate(contrast) if not found.startswith("1.00: ")]
+        assert poor == [], path  # 1.00: the ends of a slider, which show while it is moved

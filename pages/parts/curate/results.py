@@ -27,7 +27,7 @@ def draw_summary(trials: Sequence[Trial], measured: Sequence[Measured | None]) -
         for at, (trial, one) in enumerate(zip(trials, measured, strict=True))
     ]
     grid(head, lines, key="curate_summary", label="The methods side by side")
-    st.caption(
+    st.text(
         "Held suspect: among the queue's first pairs, as many as the audit would drop. Rare kept: of the pairs of the "
         "rarest classes. Kept out: judged wrong, or of a patient or an image in the target or test set."
     )

@@ -1,6 +1,7 @@
 // Tables with bars and tints, distributions laid over each other, small maps. Every text is set as text, never as HTML.
 const SVG = "http://www.w3.org/2000/svg";
 const WIDE = 280, HIGH = 84, INKS = 8, MAPS_IN_A_ROW = 4;
+const DEEPEST = 57; // percent of the ink in a tint: text stays readable on it in both themes
 const DRAW = { grid, curves, maps };
 
 export default function (component) {
@@ -68,8 +69,7 @@ function gridCell(found, look, ink) {
   const cell = element("td", "");
   if (found.share !== null && look === "tint") {
     cell.className = found.share < 0 ? "below" : "above";
-    cell.style.setProperty("--deep", `${Math.round(Math.min(Math.abs(found.share), 1) * 82)}%`);
-    if (Math.abs(found.share) > 0.62) cell.classList.add("strong");
+    cell.style.setProperty("--deep", `${Math.round(Math.min(Math.abs(found.share), 1) * DEEPEST)}%`);
   }
   if (found.share !== null && look === "bars") {
     cell.className = "barred";
