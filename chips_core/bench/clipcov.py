@@ -47,9 +47,12 @@ def run(*, seed: int = 0, quick: bool = False, progress: Progress | None = None)
         "chosen": count,
         "seconds": round(seconds, 2),
         "peak_mb": round(peak),
-        "cross_covariance_gap": {
-            name: round(cross_covariance_gap(image, text, rows=rows, chosen=some, classes=codes), 4)
-            for name, some in others.items()
+        **{
+            key: {
+                name: round(cross_covariance_gap(image, text, rows=rows, chosen=some, classes=codes, of_sums=sums), 4)
+                for name, some in others.items()
+            }
+            for key, sums in (("cross_covariance_gap", False), ("cross_covariance_gap_of_sums", True))
         },
     }
 

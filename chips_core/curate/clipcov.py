@@ -92,12 +92,19 @@ def clipcov(
 
 
 def cross_covariance_gap(
-    image: NDArray[Any], text: NDArray[Any], *, rows: Rows, chosen: Rows, classes: NDArray[Any]
+    image: NDArray[Any],
+    text: NDArray[Any],
+    *,
+    rows: Rows,
+    chosen: Rows,
+    classes: NDArray[Any],
+    of_sums: bool = False,
 ) -> float:
     """Returns how far the classes' cross-covariances of the chosen are from those of all, as a share of the latter.
 
     The root of Σ_c |V_c| ‖C_c(chosen) - C_c(all)‖² over the same with C_c(all) alone (Frobenius); a class of which
-    nothing was chosen counts with C = 0. Both are centred by the means of all rows.
+    nothing was chosen counts with C = 0. Both are centred by the means of all rows. C_c(chosen) is the mean over the
+    chosen; with `of_sums` their sum through |V_c|, the part of the whole that they hold: what ClipCov's gain speaks of.
     """
     middle = [np.asarray(part[rows], np.float32).mean(0) for part in (image, text)]
     picked = np.isin(rows, chosen)
@@ -106,6 +113,7 @@ def cross_covariance_gap(
         held = classes == name
         full = _covariance(image, text, rows[held], middle)
         part = _covariance(image, text, rows[held & picked], middle) if (held & picked).any() else np.zeros_like(full)
+        part = part * ((held & picked).sum() / held.sum()) if of_sums else part
         gap += held.sum() * float(np.square(full - part).sum())
         whole += held.sum() * float(np.square(full).sum())
     return float(np.sqrt(gap / whole)) if whole else 0.0

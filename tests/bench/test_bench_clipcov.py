@@ -11,3 +11,5 @@ def test_run__quick(monkeypatch):
     assert found["seconds"] > 0
     assert found["peak_mb"] > 0
     assert set(found["cross_covariance_gap"]) == {"clipcov", "random", "clipscore"}
+    held = found["cross_covariance_gap_of_sums"]
+    assert held["clipcov"] < min(held["random"], held["clipscore"])

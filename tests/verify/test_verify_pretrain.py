@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from faults import Recording, Unflushed, every_kill, injected
+from faults import Lying, Recording, Unflushed, every_kill, injected
 from torch import Tensor
 
 from chips_core.clip import load_encoder, open_clip_module, parse_model
 from chips_core.clip.small import build_small, small_config, small_tokenizer
-from chips_core.errors import InputError, PoolDamaged
+from chips_core.errors import DiskFault, InputError, PoolDamaged
 from chips_core.progress import Silent, Stopped
+from chips_core.verify import checkpoint
 from chips_core.verify.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, save_checkpoint
 from chips_core.verify.contrastive import backward
 from chips_core.verify.pretrain import Lesson, PretrainSettings, TrainingBroke, pretrain
@@ -220,6 +221,31 @@ def test_save_checkpoint__j4_the_one_before_goes_only_after_the_new_one_was_sync
     synced = [place for place, (name, _) in enumerate(log) if name == "sync"]
     assert placed < removed
     assert any(placed < place < removed for place in synced)  # the folder that now holds it
+
+
+def test_save_checkpoint__j4_a_disk_that_lies_is_noticed_and_the_one_before_kept(tmp_path: Path) -> None:
+    weights = {"w": torch.arange(64.0)}
+    save_checkpoint(Checkpoint(1, weights, {}, {}), tmp_path, description=VIT)
+    with injected(Lying("open_clip_model")), pytest.raises(DiskFault):
+        save_checkpoint(Checkpoint(2, {"w": weights["w"] + 1}, {}, {}), tmp_path, description=VIT)
+    kept = newest_checkpoint(tmp_path)
+    assert kept is not None
+    assert kept.step == 1
+    assert torch.equal(kept.weights["w"], weights["w"])
+
+
+def test_save_checkpoint__j4_what_does_not_read_back_does_not_replace_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(Checkpoint(1, {"w": torch.arange(6.0)}, {}, {}), tmp_path, description=VIT)
+
+    def damaged(folder: Path) -> Checkpoint:
+        raise PoolDamaged(f"{folder.name} is not as it was written.")
+
+    monkeypatch.setattr(checkpoint, "read_checkpoint", damaged)
+    with pytest.raises(DiskFault, match="step-00000002"):
+        save_checkpoint(Checkpoint(2, {"w": torch.arange(6.0)}, {}, {}), tmp_path, description=VIT)
+    assert (tmp_path / "step-00000001" / "open_clip_model.safetensors").is_file()
 
 
 def test_read_checkpoint__a_changed_byte_is_noticed(tmp_path: Path) -> None:
