@@ -8,6 +8,7 @@ import numpy as np
 
 from chips_core.bench.select import NoisyPool
 from chips_core.curate.recipe import chosen_count
+from chips_core.errors import SingularCurvature
 from chips_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ SHARES = ("0.1", "0.3")
 
 
 def measured(pool: NoisyPool, *, quick: bool, progress: Progress) -> dict[str, Any]:
-    """Returns by variant the accuracy and the share of wrong captions at each budget.
+    """Returns by variant the accuracy and the share of wrong captions at each budget; None where it has no solution.
 
     Args:
         pool: with or without swapped captions.
@@ -32,7 +33,12 @@ def measured(pool: NoisyPool, *, quick: bool, progress: Progress) -> dict[str, A
     progress.start("ablations of CHIPS", total=len(variants), unit="variants")
     found: dict[str, Any] = {}
     for name, settings in variants.items():
-        columns = {key: values.numpy() for key, values in CHIPS_PAPER.compute(pool.inputs, settings).items()}
+        try:
+            columns = {key: values.numpy() for key, values in CHIPS_PAPER.compute(pool.inputs, settings).items()}
+        except SingularCurvature:  # of this variant; the others stand
+            found[name] = None
+            progress.advance()
+            continue
         found[name] = _judged(pool, columns["utility"])
         if settings == base:
             align, learn, relevant = (columns[key] for key in ("alignment", "learnability", "relevance"))
@@ -53,6 +59,9 @@ def table(result: Mapping[str, Any]) -> str:
     head = f"{'CHIPS':<24}" + "".join(f"{f'at {share}':>9}{'noise':>7}" for share in SHARES)
     lines = ["(d) accuracy after training on what CHIPS chooses", head]
     for name, row in result.items():
+        if row is None:
+            lines.append(f"{name:<24}  its curvature system has no stable solution at this damping")
+            continue
         lines.append(f"{name:<24}" + "".join(f"{row[share]:>9.3f}{row[f'noise_{share}']:>7.2f}" for share in SHARES))
     return "\n".join(lines)
 
