@@ -24,7 +24,7 @@ from chips_core.data import ImageOpener
 from chips_core.errors import InputError, UsageError
 from chips_core.jobs import before_after
 from chips_core.jobs.before_after import COLUMNS, Task, TaskLine, compared, pictures, refuse_overlap, task_of
-from chips_core.jobs.models import model_named
+from chips_core.jobs.models import model_of_record
 from chips_core.progress import Progress
 from chips_core.store import Features, Pool, Review
 from chips_core.verify.checkpoint import read_checkpoint
@@ -116,10 +116,7 @@ def _selected(pool: Pool, stored: Features, name: str) -> tuple[NDArray[np.int64
 
 def _model(stored: Features, pool: Pool) -> LoadedModel:
     """Returns the model that encoded the pool; another one of the same name is refused."""
-    name = stored.record.get("model")
-    if not isinstance(name, str):
-        raise UsageError("The features do not say which model made them.", fix="encode the pool again.")
-    loaded = load_model(model_named(name, weights=stored.record.get("weights")))
+    loaded = load_model(model_of_record(stored.record, pool=pool.path))
     require_same_encoder(
         loaded.encoder(device="cpu", precision="fp32"),
         name=str(stored.record.get("encoder")),

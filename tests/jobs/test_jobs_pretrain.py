@@ -115,9 +115,8 @@ def test_run__a_folder_inside_the_pool_or_with_other_things_is_refused(
 
 
 def test_start__as_a_background_job_it_ends_and_leaves_its_report(pools: tuple[Path, Path], tmp_path: Path) -> None:
-    pool = tmp_path / "pool"
-    shutil.copytree(pools[0], pool)
-    shutil.copytree(pools[0].parent / "source", tmp_path / "source")
+    shutil.copytree(pools[0].parents[1], tmp_path / "all")  # a pool finds its images and its model beside it
+    pool = tmp_path / "all" / pools[0].relative_to(pools[0].parents[1])
     request = runner.StepRequest(
         "pretrain", {"pool": str(pool), "selection": "train", "to": str(tmp_path / "t"), **QUICK}
     )
