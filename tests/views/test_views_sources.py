@@ -27,7 +27,7 @@ def test_preview__shows_rows_pictures_and_the_guessed_columns(source: Path) -> N
     assert shown.mapping["group"] == "group"
     assert shown.table["picture"].str.startswith("data:image/jpeg;base64,").all()
     assert shown.table["caption"][0].startswith("A ")
-    assert [target.name for target in shown.facts.targets] == ["val"]
+    assert [target.name for target in shown.facts.targets] == ["val", "held-out"]
     assert shown.facts.whole
 
 
