@@ -33,7 +33,8 @@ FLAGS = ("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-backgrou
 SMALL, MIDDLE, LARGE = 3_000, 100_000, 1_000_000
 LASSOS, VERDICTS, QUICK_VERDICTS = 3, 8, 3
 PATIENCE = 120_000  # milliseconds until the browser gives up
-NO_TRACE = "the click on an error is not measured yet"
+CLICKS, QUICK_CLICKS = 5, 2
+NO_TRACE = "the pool of the first view holds no wrong predictions, or no measured removals: name a demo pool"
 SHOWN = """(before) => {
   const reviewer = window.chipsReview?.reviewer;
   return reviewer?.data?.pair && reviewer.data.pair.id !== before && reviewer.image.complete;
@@ -50,7 +51,7 @@ def run(*, quick: bool = False, pool: Path | None = None, progress: Progress | N
         progress: told of each stage.
     """
     progress = progress or Silent()
-    progress.start("app", total=4 if quick else 6, unit="stages")
+    progress.start("app", total=5 if quick else 7, unit="stages")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chips-bench-")))
         browser = stack.enter_context(_browser())
@@ -70,7 +71,10 @@ def run(*, quick: bool = False, pool: Path | None = None, progress: Progress | N
             progress.advance()
         found |= _verdicts(browser, server, small, turns=QUICK_VERDICTS if quick else VERDICTS)
         progress.advance()
-    return {**found, "trace_click_s": None, "trace_click_reason": NO_TRACE}
+        clicks = _traced(browser, server, first, turns=QUICK_CLICKS if quick else CLICKS) if pool is not None else []
+        progress.advance()
+    found["trace_click_s"] = statistics.median(clicks) if clicks else None
+    return found | ({} if clicks else {"trace_click_reason": NO_TRACE})
 
 
 @contextmanager
@@ -195,6 +199,26 @@ def _verdicts(browser: "Browser", server: str, pool: Path, *, turns: int) -> dic
         sizes.append(sum(moved))
     page.close()
     return {"verdict_s": statistics.median(seconds), "verdict_s_max": max(seconds), "verdict_bytes": max(sizes)}
+
+
+def _traced(browser: "Browser", server: str, pool: Path, *, turns: int) -> list[float]:
+    """Returns the seconds from a click on a wrong prediction to its harmful pairs, another image each time."""
+    page, seconds = _page(browser), list[float]()
+    page.goto(f"{server}/mispredictions?pool={pool.name}")
+    errors, blamed = page.get_by_text("All errors, the surest first"), page.get_by_text("Made the error")
+    errors.or_(page.get_by_role("alert")).first.wait_for(timeout=PATIENCE)
+    for turn in range(turns if errors.count() else 0):
+        page.locator(".card").nth(turn).wait_for(timeout=PATIENCE)
+        page.wait_for_timeout(1500)
+        began = time.monotonic()
+        page.locator(".card").nth(turn).click()
+        blamed.first.wait_for(timeout=PATIENCE)
+        page.locator(".card img").first.wait_for(timeout=PATIENCE)
+        seconds.append(time.monotonic() - began)
+        page.get_by_role("button", name="All errors").click()
+        errors.wait_for(timeout=PATIENCE)
+    page.close()
+    return seconds
 
 
 def _count(websocket: Any, moved: list[int]) -> None:
