@@ -34,6 +34,7 @@ TURNS, QUICK_TURNS = 5, 3
 SUBJECTS = 64
 ENCODED_AT_ONCE, ENCODED = 16, 64
 AUTOGRAD_TRIES = ((64, 16), (256, 16), (256, 64))  # (pairs of the block, pairs vectorised together)
+WHOLE_PAIRS = 32  # of a whole block, for autograd that makes the very gradient our scores are of
 TRAK_PAIRS, TRAK_WIDTH = 128, 512
 
 
@@ -55,6 +56,8 @@ def run(*, quick: bool = False, seed: int = 0, progress: Progress | None = None)
     progress.advance(2)
     block = features.take(torch.arange(max(size for size, _ in AUTOGRAD_TRIES)))
     autograd = _autograd(block, heads, quick=quick)
+    same_block = features.take(torch.arange(min(BLOCK, len(features))))
+    whole = peers.autograd_whole_pairs_per_s(same_block, heads, sample=4 if quick else WHOLE_PAIRS)
     progress.advance()
     trak = _trak(features.take(torch.arange(32 if quick else TRAK_PAIRS)), heads)
     progress.advance()
@@ -66,6 +69,8 @@ def run(*, quick: bool = False, seed: int = 0, progress: Progress | None = None)
         "fraction_of_limit": pairs_per_s / limit,
         "autograd_pairs_per_s": autograd,
         "speedup_vs_autograd": pairs_per_s / autograd,
+        "autograd_same_score_pairs_per_s": whole,
+        "speedup_vs_autograd_same_score": pairs_per_s / whole,
         "trak_pairs_per_s": trak,
         "speedup_vs_trak": pairs_per_s / trak if trak is not None else None,
         "encode_pairs_per_s": encode,

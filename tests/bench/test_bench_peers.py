@@ -6,9 +6,17 @@ import oracles
 import pytest
 import torch
 
-from chips_core.bench.peers import Endpoint, PairLoss, autograd_pairs_per_s, trak_pairs_per_s, trak_scores
+from chips_core.bench.peers import (
+    Endpoint,
+    PairLoss,
+    autograd_pairs_per_s,
+    autograd_whole_pairs_per_s,
+    trak_pairs_per_s,
+    trak_scores,
+    whole_gradients,
+)
 from chips_core.influence.blocks import Features
-from chips_core.influence.endpoint import Heads
+from chips_core.influence.endpoint import Heads, forward, pair_dots
 
 
 def small_case() -> tuple[Features, Heads]:
@@ -28,6 +36,17 @@ def test_pair_loss__has_our_own_path_gradients() -> None:
         torch.testing.assert_close(torch.cat([p.reshape(-1) for p in parts]), slow[n])
 
 
+def test_whole_gradients__are_those_that_our_scores_are_products_of() -> None:
+    pairs, heads = small_case()
+    found = whole_gradients(pairs, heads, rows=torch.tensor([3, 7]))
+    flat = torch.cat([found[name].reshape(2, -1) for name in ("image", "text", "log_scale")], dim=1)
+    v = heads.zeros().from_flat(
+        torch.randn(flat.shape[1], dtype=flat.dtype, generator=torch.Generator().manual_seed(0))
+    )
+    ours = pair_dots(forward(pairs.image, pairs.text, heads), v).loss[[3, 7]]
+    torch.testing.assert_close(flat @ v.flat(), ours)
+
+
 def test_trak_scores__are_whitened_products_of_gradients(tmp_path: Path) -> None:
     pytest.importorskip("trak")
     pairs, heads = small_case()
@@ -39,10 +58,15 @@ def test_trak_scores__are_whitened_products_of_gradients(tmp_path: Path) -> None
     torch.testing.assert_close(found.double(), slow, rtol=1e-3, atol=1e-3)
 
 
-def test_pairs_per_s__both_peers_run(tmp_path: Path) -> None:
+def test_autograd_pairs_per_s__both_ways_run() -> None:
+    pairs, heads = small_case()
+    assert autograd_pairs_per_s(pairs, heads, at_once=5) > 0
+    assert autograd_whole_pairs_per_s(pairs, heads, sample=6, at_once=4) > 0
+
+
+def test_trak_pairs_per_s__runs(tmp_path: Path) -> None:
     pytest.importorskip("trak")
     pairs, heads = small_case()
     narrow = heads.to(torch.float32)
     half = Features(pairs.image.half(), pairs.text.half())
-    assert autograd_pairs_per_s(half, narrow, at_once=5) > 0
     assert trak_pairs_per_s(half, narrow, folder=tmp_path, width=8, at_once=5) > 0
