@@ -69,13 +69,14 @@ class NoisyPool:
         return select(self.table, Recipe(method, budget, seed=self.seed)).rows
 
 
-def run(
+def run(  # noqa: PLR0913 -- each is an option of the command
     *,
     data: Path,
     noise: float = 0.2,
     kind: Kind = "within",
     budgets: str = BUDGETS,
     seeds: int = 3,
+    seed: int = 0,
     quick: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -88,6 +89,7 @@ def run(
         kind: `within` a source, with a caption of another label; or `across` sources.
         budgets: shares of the pool with a point in them, separated by commas.
         seeds: how many swaps; the model, trained once a data set, is the same for all.
+        seed: the first swap; others follow it.
         quick: a model of fewer epochs, and only the fast methods.
         cache: where trained models are kept.
         progress: told of everything.
@@ -99,15 +101,16 @@ def run(
     case = noisy_case(data, noise=noise, kind=kind, quick=quick, cache=cache, progress=told)
     exam = exam_of(case)
     found = []
-    for seed in range(seeds):
-        told.note(f"seed {seed + 1} of {seeds}")
-        found.append(_one_seed(noisy_pool(case, exam, seed=seed), shares=shares, progress=told))
+    for number in range(seeds):
+        told.note(f"swap {number + 1} of {seeds}")
+        found.append(_one_seed(noisy_pool(case, exam, seed=seed + number), shares=shares, progress=told))
     names = {name: [one[name] for one in found] for name in found[0]}
     plain = {name: _spread(values) for name, values in names.items() if name in ("base", "full", "clean_only")}
     return {
         "noise": noise,
         "kind": kind,
         "seeds": seeds,
+        "first_seed": seed,
         "budgets": list(shares),
         "pairs": {name: len(getattr(case.parts, name)) for name in ("base", "pool", "target", "test")},
         "encoder": case.encoder.fingerprint,
