@@ -35,7 +35,7 @@ def pool(tmp_path):
 
 def fill(page, label, text):
     """Types into a box and leaves it; waits until the page has taken it."""
-    box = page.get_by_label(label, exact=True)
+    box = page.get_by_role("textbox", name=label, exact=True)
     box.wait_for(timeout=SECONDS)
     box.fill(text)
     box.press("Enter")

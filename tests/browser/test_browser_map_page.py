@@ -133,7 +133,7 @@ def test_map_page__colour_lasso_gallery_save_reload(chromium, serve, pool):
     assert page.locator(".stage").evaluate("node => node.marked === true")  # the map was not made anew
     page.wait_for_url("**selection=unsaved-*", timeout=MILLISECONDS)
     page.get_by_role("button", name="Saved").click()
-    page.get_by_label("Name for this selection").fill("right ones")
+    page.get_by_role("textbox", name="Name for this selection").fill("right ones")
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_text("Saved as right ones").wait_for(timeout=MILLISECONDS)
     with Review.open(pool) as review:

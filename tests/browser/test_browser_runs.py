@@ -29,7 +29,7 @@ def start_job(page, address, source, model):
     page.get_by_text("A dataset folder").wait_for(timeout=SECONDS)
     page.get_by_text("Misalignment queue").first.wait_for(timeout=SECONDS)
     choose(page, "Model", "description")
-    page.get_by_label("Description").fill(str(model / "open_clip_config.json"))
+    page.get_by_role("textbox", name="Description").fill(str(model / "open_clip_config.json"))
     page.keyboard.press("Enter")
     page.get_by_text("Paper", exact=True).click()
     page.get_by_text("The formulas at the model's own heads").wait_for(timeout=SECONDS)
