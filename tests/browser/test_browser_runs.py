@@ -101,4 +101,4 @@ def test_health__a_count_leads_to_a_pair(serve, chromium, source, tmp_path):
     page.wait_for_load_state("networkidle")
     card.click()
     page.wait_for_url(re.compile(rf"/pair\?.*pair={name}"), timeout=SECONDS)
-    page.get_by_text(name).first.wait_for(timeout=SECONDS)
+    page.get_by_text(name).filter(visible=True).first.wait_for(timeout=SECONDS)
