@@ -15,9 +15,7 @@ import numpy as np
 from chips_core import atomic
 from chips_core.bench.dataset import IMAGE_SIZE, BenchData
 from chips_core.clip.adapter import OpenClipEncoder
-from chips_core.clip.loading import load_encoder
 from chips_core.clip.small import small_config
-from chips_core.clip.spec import parse_model
 from chips_core.errors import InputError
 from chips_core.progress import Progress, Silent
 from chips_core.verify.small import MODEL_NAME, Recipe, recipe_fingerprint, save_small, train_small
@@ -98,20 +96,6 @@ def base_file(
         atomic.make_folder(cache)
         save_small(trained, folder)
     return folder / MODEL_NAME
-
-
-def base_encoder(
-    data: BenchData,
-    parts: Parts,
-    *,
-    cache: Path,
-    seed: int = 0,
-    recipe: Recipe = RECIPE,
-    progress: Progress | None = None,
-) -> OpenClipEncoder:
-    """Returns the small model trained on the base pairs as an encoder; for the arguments see `base_file`."""
-    file = base_file(data, parts, cache=cache, seed=seed, recipe=recipe, progress=progress)
-    return load_encoder(parse_model(str(file)), device="cpu", precision="fp32")
 
 
 def default_cache() -> Path:

@@ -13,25 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chips_core.bench.base import (
-    QUICK_RECIPE,
-    RECIPE,
-    Parts,
-    base_encoder,
-    default_cache,
-    image_features,
-    parts_of,
-    text_features,
-)
-from chips_core.bench.dataset import BenchData, read_dataset
+from chips_core.bench.base import image_features, text_features
+from chips_core.bench.dataset import BenchData
+from chips_core.bench.noisy_pool import NoisyCase, inputs_of, noisy_case
 from chips_core.errors import InputError
 from chips_core.progress import Progress, Silent
-from chips_core.verify.noise import Kind, swap_captions
+from chips_core.verify.noise import Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from chips_core.influence.blocks import Features
     from chips_core.influence.relative import Sizes
     from chips_core.verify.tracer import Tracer
 
@@ -50,8 +41,6 @@ class _Case:
     images: "Tensor"
     labels: "Tensor"
     wrong: "Tensor"  # places of the mispredicted test images, in seeded order
-    parts: Parts
-    encoder: str
 
 
 def run(
@@ -76,8 +65,8 @@ def run(
         progress: told of everything.
     """
     told, began = progress or Silent(), time.perf_counter()
-    read = read_dataset(data, progress=told)
-    case = _case(read, noise=noise, kind=kind, seed=seed, quick=quick, cache=cache or default_cache(), progress=told)
+    noisy = noisy_case(data, noise=noise, kind=kind, quick=quick, cache=cache, progress=told)
+    case = _case(noisy, seed=seed, progress=told)
     sizes = case.tracer.sizes(probes=QUICK_PROBES if quick else PROBES)
     chosen = case.wrong[: QUICK_IMAGES if quick else IMAGES]
     told.start("trace and refit", total=len(chosen), unit="images")
@@ -94,8 +83,8 @@ def run(
         "images": len(found),
         "mispredicted": len(case.wrong),
         "removed": min(TOP, len(case.tracer.pool)),
-        "pairs": {name: len(getattr(case.parts, name)) for name in ("base", "pool", "target", "test")},
-        "encoder": case.encoder,
+        "pairs": {name: len(getattr(noisy.parts, name)) for name in ("base", "pool", "target", "test")},
+        "encoder": noisy.encoder.fingerprint,
         **_figures(found),
         "click_s": float(np.median(seconds)),
         **_index_figures(case, sizes, chosen=chosen, progress=told),
@@ -196,42 +185,23 @@ def _nearest(case: _Case, *, place: int) -> "Tensor":
     return torch.argsort(similarity.masked_fill(~other, -2.0), descending=True, stable=True)[:TOP]
 
 
-def _case(
-    data: BenchData, *, noise: float, kind: Kind, seed: int, quick: bool, cache: Path, progress: Progress
-) -> _Case:
+def _case(case: NoisyCase, *, seed: int, progress: Progress) -> _Case:
     import torch
 
-    from chips_core.influence.blocks import BlockPlan, Features
-    from chips_core.influence.endpoint import Heads
-    from chips_core.influence.fit import fit_heads
     from chips_core.verify.tracer import Tracer
 
-    parts = parts_of(data, seed=0)
-    recipe = QUICK_RECIPE if quick else RECIPE
-    encoder = base_encoder(data, parts, cache=cache, recipe=recipe, progress=progress)
-    prompts, codes = _classes(data)
-    labels, sources, captions = (data.column(name, places=parts.pool) for name in ("label", "source", "caption"))
-    noisy = swap_captions(captions, labels=labels, sources=sources, rate=noise, kind=kind, seed=seed)
-    order = torch.from_numpy(np.random.default_rng(seed + 1_000).permutation(len(parts.pool)))
-
-    def features(places: tuple[int, ...], texts: "list[str] | tuple[str, ...]", rank: "Tensor | None") -> "Features":
-        images = image_features(encoder, data.images, places=places, progress=progress)
-        return Features(images, text_features(encoder, texts), rank)
-
-    pool = features(parts.pool, noisy.captions, order)
-    target = features(parts.target, data.column("caption", places=parts.target), None)
-    heads: Heads = Heads.of(encoder.heads.image, encoder.heads.text, scale=encoder.heads.scale)
-    plan = BlockPlan(seed=seed)
-    fitted = fit_heads(pool, target, heads=heads, plan=plan)
-    tracer = Tracer(pool, heads, fitted, plan, text_features(encoder, prompts))
-    images = image_features(encoder, data.images, places=parts.test, progress=progress)
-    truth = torch.tensor([codes.get(label, -1) for label in data.column("label", places=parts.test)])
+    prompts, codes = _classes(case.data)
+    swapped, order = case.swapped(seed), case.id_order(seed)
+    inputs, fitted = inputs_of(case, swapped.captions, order=order, seed=seed)
+    tracer = Tracer(inputs.pool, inputs.heads, fitted, inputs.plan, text_features(case.encoder, prompts))
+    images = image_features(case.encoder, case.data.images, places=case.parts.test, progress=progress)
+    truth = torch.tensor([codes.get(label, -1) for label in case.data.column("label", places=case.parts.test)])
     wrong = torch.nonzero((tracer.logits(images).argmax(1) != truth) & (truth >= 0)).reshape(-1)
     if not len(wrong):
         raise InputError("No test image is mispredicted, so there is nothing to trace.", fix="use harder data.")
     wrong = wrong[torch.from_numpy(np.random.default_rng(seed + 2_000).permutation(len(wrong)))]
-    pool_labels = torch.tensor([codes.get(label, -1) for label in labels])
-    return _Case(tracer, pool_labels, images, truth, wrong, parts, encoder.fingerprint)
+    pool_labels = torch.tensor([codes.get(label, -1) for label in case.pool_column("label")])
+    return _Case(tracer, pool_labels, images, truth, wrong)
 
 
 def _classes(data: BenchData) -> tuple[list[str], dict[str, int]]:

@@ -21,11 +21,11 @@ from chips_core.jobs.scoring_set import class_prompts, heads_of, tensors_of
 from chips_core.progress import Progress
 from chips_core.store import Features as StoredFeatures
 from chips_core.store import Pool
+from chips_core.store.parts import TRAIN
 from chips_core.verify import zero_shot
 from chips_core.verify.retrieval import Recall, recall
 
 COLUMNS = ["pair_id", "caption", "label", "split", "source", "group", "image_sha256"]
-TRAIN = "train"
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 from tiny import tiny_dataset
 
-from chips_core.bench import base, trace, trace_large
+from chips_core.bench import base, noisy_pool, trace, trace_large
+from chips_core.bench.dataset import read_dataset
 from chips_core.errors import InputError, UsageError
 
 
 @pytest.mark.slow
 def test_run__on_a_tiny_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace, "QUICK_RECIPE", replace(base.QUICK_RECIPE, epochs=1, batch_size=16))
+    monkeypatch.setattr(noisy_pool, "QUICK_RECIPE", replace(base.QUICK_RECIPE, epochs=1, batch_size=16))
     folder = tiny_dataset(tmp_path / "d", count=240)
     found = trace.run(data=folder, noise=0.2, quick=True, cache=tmp_path / "cache")
     json.dumps(found, allow_nan=False)
@@ -31,7 +32,7 @@ def test_run__without_labels_says_what_it_needs(tmp_path):
     text = (folder / "pairs.csv").read_text().replace(",label,class_prompt,", ",was,prompted,")
     (folder / "pairs.csv").write_text(text)
     with pytest.raises(InputError, match="labels"):
-        trace._classes(trace.read_dataset(folder))
+        trace._classes(read_dataset(folder))
 
 
 def test_run__of_a_large_pool_tells_click_size_and_recall(monkeypatch):
