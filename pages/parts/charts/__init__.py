@@ -15,6 +15,7 @@ from chips_core.insight.summary import Counts
 from chips_core.views.runs import ScoreShape
 
 HERE = Path(__file__).parent
+ELEMENTS = HERE.parent / "elements.js"
 OTHERS = "others"
 TOWARDS = {"suspect": "high = suspect", "valuable": "high = valuable", "neutral": ""}
 
@@ -102,6 +103,6 @@ def _draw(data: dict[str, Any], *, key: str) -> None:
     component = st.components.v2.component(
         "chips_lens_charts",
         css=(HERE / "charts.css").read_text(encoding="utf-8"),
-        js=(HERE / "charts.js").read_text(encoding="utf-8"),
+        js=ELEMENTS.read_text(encoding="utf-8") + (HERE / "charts.js").read_text(encoding="utf-8"),
     )
     component(key=key, data=data)

@@ -1,5 +1,4 @@
 // Bars and histograms in plain HTML and SVG. Every text is set as text, never as HTML: names come from outside.
-const SVG = "http://www.w3.org/2000/svg";
 const WIDE = 240, HIGH = 64;
 
 export default function (component) {
@@ -60,17 +59,4 @@ function histogram(entry) {
   const x = Math.min(Math.max(entry.middle, 0), 1) * WIDE;
   picture.appendChild(vector("line", { x1: x, x2: x, y1: 0, y2: HIGH, class: "median" }));
   return picture;
-}
-
-function element(tag, name, text) {
-  const made = document.createElement(tag);
-  made.className = name;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function vector(tag, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
-  return made;
 }

@@ -16,6 +16,7 @@ from chips_core.views.small_map import SmallMap
 from pages.parts.charts import number
 
 HERE = Path(__file__).parent
+ELEMENTS = HERE.parent / "elements.js"
 INKS = 8  # different ones; the ninth series has the first ink again
 Look = Literal["plain", "bars", "tint"]
 
@@ -110,5 +111,5 @@ def _component() -> Any:
     return st.components.v2.component(
         "chips_lens_grids",
         css=(HERE / "grids.css").read_text(encoding="utf-8"),
-        js=(HERE / "grids.js").read_text(encoding="utf-8"),
+        js=ELEMENTS.read_text(encoding="utf-8") + (HERE / "grids.js").read_text(encoding="utf-8"),
     )

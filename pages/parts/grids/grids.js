@@ -1,5 +1,4 @@
 // Tables with bars and tints, distributions laid over each other, small maps. Every text is set as text, never as HTML.
-const SVG = "http://www.w3.org/2000/svg";
 const WIDE = 280, HIGH = 84, INKS = 8, MAPS_IN_A_ROW = 4;
 const DEEPEST = 57; // percent of the ink in a tint: text stays readable on it in both themes
 const DRAW = { grid, curves, maps };
@@ -145,17 +144,4 @@ function smallMap(entry) {
   });
   tile.append(head, picture, element("div", "foot", entry.words));
   return tile;
-}
-
-function element(tag, name, text) {
-  const made = document.createElement(tag);
-  made.className = name;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function vector(tag, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
-  return made;
 }
