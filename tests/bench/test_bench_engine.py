@@ -25,7 +25,7 @@ KEYS = {
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"IMAGE_WIDTH": 96, "TEXT_WIDTH": 80, "WIDTH": 64, "BLOCK": 32, "QUICK_PAIRS": 128}.items():
         monkeypatch.setattr(engine, name, value)
-    monkeypatch.setattr(engine, "AUTOGRAD_TRIES", ((16, 8),))
+    monkeypatch.setattr(engine, "SMALLER_BLOCKS", (16,))
     monkeypatch.setattr(engine, "_encode", float)
 
 
@@ -36,6 +36,8 @@ def test_run__has_the_contract_s_keys_and_consistent_ratios() -> None:
     json.dumps(found, allow_nan=False)
     assert found["fraction_of_limit"] == pytest.approx(found["pairs_per_s"] / found["gemm_limit_pairs_per_s"])
     assert found["speedup_vs_autograd"] == pytest.approx(found["pairs_per_s"] / found["autograd_pairs_per_s"])
+    assert set(found["autograd_pairs_per_s_by_block"]) == {"16", "32"}
+    assert found["autograd_pairs_per_s"] == max(found["autograd_pairs_per_s_by_block"].values())
     assert found["overhead_vs_encode"] == pytest.approx(engine.ENCODED_AT_ONCE / found["pairs_per_s"])
     assert found["large_pairs"] == 128 * engine.QUICK_GROWTH
 

@@ -10,7 +10,6 @@ from chips_core.bench.peers import (
     Endpoint,
     PairLoss,
     autograd_pairs_per_s,
-    autograd_whole_pairs_per_s,
     trak_pairs_per_s,
     trak_scores,
     whole_gradients,
@@ -58,10 +57,9 @@ def test_trak_scores__are_whitened_products_of_gradients(tmp_path: Path) -> None
     torch.testing.assert_close(found.double(), slow, rtol=1e-3, atol=1e-3)
 
 
-def test_autograd_pairs_per_s__both_ways_run() -> None:
+def test_autograd_pairs_per_s__runs() -> None:
     pairs, heads = small_case()
-    assert autograd_pairs_per_s(pairs, heads, at_once=5) > 0
-    assert autograd_whole_pairs_per_s(pairs, heads, sample=6, at_once=4) > 0
+    assert autograd_pairs_per_s(pairs, heads, sample=6, at_once=4) > 0
 
 
 def test_trak_pairs_per_s__runs(tmp_path: Path) -> None:
