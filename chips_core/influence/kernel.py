@@ -148,7 +148,7 @@ class BlockScorer:
         """Returns the dominant entries by row and by column; None where float32 cannot hold what is left."""
         if not (self.wants.deletion or self.wants.neg_values):
             nothing = torch.zeros(0, dtype=torch.int64)
-            none = Dominant(nothing, nothing, state.own[:0], state.E[:0], state.own[:0])
+            none = Dominant(nothing, nothing, state.own[:0], state.own[:0], state.own[:0])
             return none, none
         by_row = strips.find_dominant(state.E, others=state.others_row, own=state.own)
         by_column = strips.find_dominant(state.E.T, others=state.others_column, own=state.own)
@@ -156,19 +156,19 @@ class BlockScorer:
 
     def _dots(self, pairs: _Pairs, state: Exponentials, dominant: tuple[Dominant, Dominant]) -> Columns:
         wants, found = self.wants, dict[str, list[Tensor]]()
-        scratch = (self._strip("scratch", state.own), self._strip("more scratch", state.own))
         changes = []
         for number, v in enumerate(self.directions):
             self._move(pairs, v, projected=number == 0)
             T = torch.mm(pairs.left, pairs.right.T, out=self._square(f"T{number}", state.own))
-            change = strips.changed(state, T, scratch=scratch[0])
+            change = strips.changed(state, T)
             found.setdefault("loss_dots", []).append(change.pos_dots(state) / 2)
             if wants.taylor:
-                found.setdefault("taylor_dots", []).append(strips.taylor_dots(state, change, scratch=scratch[0]))
+                found.setdefault("taylor_dots", []).append(strips.taylor_dots(state, change))
             if wants.own_path:
                 found.setdefault("own_dots", []).append(_own_path(pairs, state, slope=float(v.log_scale)))
             changes.append(change)
         if wants.deletion:
+            scratch = (self._strip("scratch", state.own), self._strip("more scratch", state.own))
             found["neg_dots"] = strips.deletion_dots(state, changes, dominant=dominant, scratch=scratch)
         return {name: torch.stack(values) for name, values in found.items()}
 

@@ -41,7 +41,7 @@ class Exponentials:
 class Change:
     """How the logits of a block change along one direction, with its sums under E."""
 
-    T: Tensor  # (B, B), diagonal zero
+    G: Tensor  # (B, B) E∘T, diagonal zero
     own: Tensor  # (B,) T_nn
     by_row: Tensor  # (B,) Σ_{j≠k} E_kj T_kj
     by_column: Tensor  # (B,)
@@ -63,15 +63,22 @@ class Dominant:
     rows: Tensor  # (F,) rows (columns, for the other side) that have one
     places: Tensor  # (F,) where it is
     shares: Tensor  # (F,) p there
-    rest: Tensor  # (F, B) the others' softmax, float64
+    left: Tensor  # (F,) what exp(S - α) sums to without it, float64
     log_rest: Tensor  # (F,) log(1 - p)
 
-    def dots(self, T: Tensor, own: Tensor) -> Tensor:
-        """Returns P_kn (T_kn - m_k without n) for each, which is P/(1 - P) (T_kn - m_k), (F,) float64."""
+    def dots(self, E: Tensor, G: Tensor, own: Tensor) -> Tensor:
+        """Returns P_kn (T_kn - m_k without n) for each, which is P/(1 - P) (T_kn - m_k), (F,) float64.
+
+        Args:
+            E: of the block, its rows those of this side.
+            G: likewise.
+            own: (B,) exp(S_kk - α) T_kk.
+        """
+        change = G[self.rows].double()
         count = torch.arange(len(self.rows))
-        change = T[self.rows].double()
-        change[count, self.rows] = own[self.rows].double()
-        return self.shares * (change[count, self.places] - (self.rest * change).sum(1))
+        top = change[count, self.places] / E[self.rows, self.places].double()
+        change[count, self.places] = 0.0
+        return self.shares * (top - (change.sum(1) + own[self.rows].double()) / self.left)
 
 
 def strips(pairs: int, *, width: int = 0) -> Iterator[slice]:
@@ -95,26 +102,24 @@ def exponentials(S: Tensor, *, shift: float) -> Exponentials | None:
     return state if float(low) > VANISHED else None
 
 
-def changed(state: Exponentials, T: Tensor, *, scratch: Tensor) -> Change:
-    """Sums E∘T by row and by column; sets the diagonal of T to zero."""
+def changed(state: Exponentials, T: Tensor) -> Change:
+    """Turns T into G = E∘T in place and sums it by row and by column."""
     own = T.diagonal().clone()
-    T.fill_diagonal_(0.0)
     ones, row, column = torch.ones_like(own), torch.empty_like(own), torch.zeros_like(own)
     for some in strips(len(T)):
-        G = torch.mul(state.E[some], T[some], out=_part(scratch, some))
+        G = T[some].mul_(state.E[some])
         torch.mv(G, ones, out=row[some])
         column.addmv_(G.T, ones[some])
     return Change(T, own, row, column)
 
 
-def taylor_dots(state: Exponentials, change: Change, *, scratch: Tensor) -> Tensor:
+def taylor_dots(state: Exponentials, change: Change) -> Tensor:
     """Returns Σ_{k≠n} P_kn (T_kn - m_k) + Σ_{k≠n} Q_nk (T_nk - m'_k), (B,)."""
     row_mean, column_mean = change.means(state)
     over_row, over_column = state.R.reciprocal(), state.C.reciprocal()
     total = torch.zeros_like(state.own)
-    for some in strips(len(change.T)):
-        E = state.E[some]
-        G = torch.mul(E, change.T[some], out=_part(scratch, some))
+    for some in strips(len(change.G)):
+        E, G = state.E[some], change.G[some]
         total.addmv_(G.T, over_row[some]).addmv_(E.T, (row_mean * over_row)[some], alpha=-1)
         total[some].addmv_(G, over_column).addmv_(E, column_mean * over_column, alpha=-1)
     return total
@@ -133,20 +138,21 @@ def deletion_dots(
     totals = [torch.zeros_like(state.own) for _ in changes]
     by_row, by_column = dominant
     for some in strips(len(state.own)):
-        E, W, M = state.E[some], _part(scratch[0], some), _part(scratch[1], some)
-        torch.div(E, torch.sub(R[some, None], E, out=W), out=W)
-        _clear(W, by_row.rows, by_row.places, some)
+        E, left, M = state.E[some], _part(scratch[0], some), _part(scratch[1], some)
+        torch.sub(R[some, None], E, out=left)  # then P/(1-P) (T - m) = (G - m E) / (R - E)
         for change, mean, total in zip(changes, means, totals, strict=True):
-            total.addmv_(W.T, mean[0][some], alpha=-1)
-            total.addmv_(torch.mul(W, change.T[some], out=M).T, ones[some])
-        torch.div(E, torch.sub(C, E, out=W), out=W)
-        _clear(W, by_column.places, by_column.rows, some)
+            torch.addcmul(change.G[some], E, mean[0][some, None], value=-1, out=M).div_(left)
+            _clear(M, by_row.rows, by_row.places, some)
+            total.addmv_(M.T, ones[some])
+        torch.sub(C, E, out=left)
         for change, mean, total in zip(changes, means, totals, strict=True):
-            total[some].addmv_(W, mean[1], alpha=-1)
-            total[some].addmv_(torch.mul(W, change.T[some], out=M), ones)
+            torch.addcmul(change.G[some], E, mean[1], value=-1, out=M).div_(left)
+            _clear(M, by_column.places, by_column.rows, some)
+            total[some].addmv_(M, ones)
     for change, total in zip(changes, totals, strict=True):
-        total.index_add_(0, by_row.places, by_row.dots(change.T, change.own).to(total.dtype))
-        total.index_add_(0, by_column.places, by_column.dots(change.T.T, change.own).to(total.dtype))
+        own = state.own * change.own
+        total.index_add_(0, by_row.places, by_row.dots(state.E, change.G, own).to(total.dtype))
+        total.index_add_(0, by_column.places, by_column.dots(state.E.T, change.G.T, own).to(total.dtype))
     return totals
 
 
@@ -169,7 +175,7 @@ def find_dominant(E: Tensor, *, others: Tensor, own: Tensor) -> Dominant | None:
     left = inside.sum(1)
     if len(rows) and float(left.min()) < VANISHED:
         return None
-    return Dominant(rows, places, top / (left + top), inside / left[:, None], (left / (left + top)).log())
+    return Dominant(rows, places, top / (left + top), left, (left / (left + top)).log())
 
 
 def _part(scratch: Tensor, some: slice) -> Tensor:
