@@ -26,22 +26,29 @@ SHORTEST = 1e-10  # a line search below this has lost the function's digits
 
 @dataclass(frozen=True)
 class Objective:
-    """J(θ) = (1/N) Σ_{n kept} ℓ_n + (δ/2)|θ-θ₀|², all kept pairs in one block, N counting the removed ones too."""
+    """J(θ) = (1/N) Σ_{n kept} ℓ_n + (δ/2)|θ-θ₀|², N counting the removed ones too; negatives are a block's kept pairs."""
 
     features: Features
     anchor: Heads  # θ₀
     delta: float  # δ
     train_scale: bool = False
+    blocks: tuple[Tensor, ...] = ()  # rows of each block of negatives; where empty, all pairs are one
 
     def at(self, heads: Heads, keep: Tensor) -> tuple[float, Direction]:
-        """Returns J and ∇J over the kept rows, (n,)."""
-        block = endpoint.forward(self.features.image[keep], self.features.text[keep], heads)
-        weights = torch.full_like(block.image[:, 0], 1 / len(self.features))
+        """Returns J and ∇J over the kept rows, (n,) or (N,) bool."""
+        kept = torch.zeros(len(self.features), dtype=torch.bool)
+        kept[keep] = True
         moved = heads.minus(self.anchor)
         if not self.train_scale:
             moved = Direction(moved.image, moved.text, torch.zeros_like(moved.log_scale))
-        value = float(weights @ loss.pair_losses(block.logits)) + self.delta / 2 * float(moved.norm()) ** 2
-        return value, endpoint.gradient(block, weights, train_scale=self.train_scale).axpy(self.delta, moved)
+        value, total = self.delta / 2 * float(moved.norm()) ** 2, moved * self.delta
+        for rows in self.blocks or (torch.arange(len(self.features)),):
+            some = rows[kept[rows]]
+            block = endpoint.forward(self.features.image[some], self.features.text[some], heads)
+            weights = torch.full_like(block.image[:, 0], 1 / len(self.features))
+            value += float(weights @ loss.pair_losses(block.logits))
+            total = total + endpoint.gradient(block, weights, train_scale=self.train_scale)
+        return value, total
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def retrain(objective: Objective, start: Heads, *, keep: Tensor, tolerance: floa
     Args:
         objective: what training minimises.
         start: where to start, such as the heads fitted to all pairs.
-        keep: (n,) rows of the kept pairs.
+        keep: (n,) rows of the kept pairs, or (N,) bool.
         tolerance: of the gradient's norm.
 
     Raises:
