@@ -2,7 +2,8 @@
 
 Both begin at the minimum of the same objective: the mean loss of the pool, in blocks, plus a proximal term
 (`verify.retrain`, methods.md §8). The edit is one linear system, its curvature that of one block, and no training; the
-truth is the minimum without the pairs, found to a gradient below TOLERANCE. Accuracy is that of zero-shot classification of all test images.
+truth is the minimum without the pairs, found to a gradient below TOLERANCE. Accuracy is that of zero-shot
+classification of all test images.
 
 Two times of retraining are told: on cached features, where it is itself a matter of seconds; and through the towers, as
 a training that opens the images at each pass has to: the measured time of one pass times the passes it took.

@@ -26,7 +26,7 @@ SHORTEST = 1e-10  # a line search below this has lost the function's digits
 
 @dataclass(frozen=True)
 class Objective:
-    """J(θ) = (1/N) Σ_{n kept} ℓ_n + (δ/2)|θ-θ₀|², N counting the removed ones too; negatives are a block's kept pairs."""
+    """J(θ) = (1/N) Σ_{n kept} ℓ_n + (δ/2)|θ-θ₀|², the kept pairs of a block its negatives, N counting all pairs."""
 
     features: Features
     anchor: Heads  # θ₀
