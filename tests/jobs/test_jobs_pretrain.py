@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +115,46 @@ def test_run__a_folder_inside_the_pool_or_with_other_things_is_refused(
             pretrain.run(pretrain.Settings(str(pools[0]), "train", str(to), **QUICK), progress=Silent())
 
 
+def copied(pools: tuple[Path, Path], to: Path) -> Path:
+    """Returns a copy of the first pool; a pool finds its images and its model beside it."""
+    shutil.copytree(pools[0].parents[1], to)
+    return to / pools[0].relative_to(pools[0].parents[1])
+
+
+def wait_while(job: runner.Job, going_on: Callable[[runner.Job], bool]) -> runner.Job:
+    limit = time.monotonic() + 120
+    while job.alive and going_on(job) and time.monotonic() < limit:
+        time.sleep(0.05)
+        job = runner.job_at(job.folder)
+    return job
+
+
 def test_start__as_a_background_job_it_ends_and_leaves_its_report(pools: tuple[Path, Path], tmp_path: Path) -> None:
-    shutil.copytree(pools[0].parents[1], tmp_path / "all")  # a pool finds its images and its model beside it
-    pool = tmp_path / "all" / pools[0].relative_to(pools[0].parents[1])
+    pool = copied(pools, tmp_path / "all")
     request = runner.StepRequest(
         "pretrain", {"pool": str(pool), "selection": "train", "to": str(tmp_path / "t"), **QUICK}
     )
-    job = runner.start(pool, [request])
-    limit = time.monotonic() + 90
-    while job.alive and time.monotonic() < limit:
-        time.sleep(0.2)
-        job = runner.job_at(job.folder)
+    job = wait_while(runner.start(pool, [request]), lambda _: True)
     assert job.state.status == "done", runner.log_tail(job)
     assert json.loads((tmp_path / "t" / "report.json").read_text())["steps"] == 6
+
+
+def test_cancel__in_the_middle_of_a_training_then_resume_is_the_same_training(
+    pools: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pool, long = copied(pools, tmp_path / "all"), {**QUICK, "epochs": 14, "part": "full", "save_every": 1}
+    request = runner.StepRequest(
+        "pretrain", {"pool": str(pool), "selection": "train", "to": str(tmp_path / "t"), **long}
+    )
+    begun = wait_while(
+        runner.start(pool, [request]), lambda job: job.state.stage != "train" or not 2 < job.state.done < 40
+    )
+    stopped = runner.cancel(begun)
+    assert stopped.state.status == "stopped", runner.log_tail(stopped)
+    assert not (tmp_path / "t" / "report.json").exists()
+    done = wait_while(runner.resume(stopped), lambda _: True)
+    assert done.state.status == "done", runner.log_tail(done)
+    found = json.loads((tmp_path / "t" / "report.json").read_text())
+    straight = pretrain.run(pretrain.Settings(str(pool), "train", str(tmp_path / "s"), **long), progress=Silent())
+    assert found["losses"] == pytest.approx(straight["losses"], abs=1e-6)
+    assert found["tasks"] == straight["tasks"]
