@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from chips_core.clip.adapter import OpenClipEncoder
-    from chips_core.influence.fit import FittedHeads
+    from chips_core.influence.fit import FitSettings, FittedHeads
     from chips_core.influence.inputs import ScoringInputs, TargetLoss
 
 
@@ -96,6 +96,7 @@ def inputs_of(
     order: NDArray[np.int64],
     seed: int,
     target_loss: "TargetLoss" = "pairs",
+    fit: "FitSettings | None" = None,
 ) -> tuple["ScoringInputs", "FittedHeads"]:
     """Returns what the methods may see, and the heads fitted to the pool.
 
@@ -105,6 +106,7 @@ def inputs_of(
         order: (N,) place of each pair's id among the sorted ids.
         seed: of every random choice.
         target_loss: what "good at the target set" means to the methods.
+        fit: how the heads are fitted; as for the scores where None.
     """
     import torch
 
@@ -119,7 +121,7 @@ def inputs_of(
     base = case.encoder.heads
     heads = Heads.of(base.image, base.text, scale=base.scale)
     plan = BlockPlan(seed=seed)
-    fit = fit_heads(pool, target, heads=heads, plan=plan)
+    fitted = fit_heads(pool, target, heads=heads, plan=plan, settings=fit)
     classes = class_prompts(case)
     prompts = text_features(case.encoder, list(classes.values())) if classes and all(classes.values()) else None
     labels, target_labels = (_label_codes(case, places, classes) for places in (case.parts.pool, case.parts.target))
@@ -131,12 +133,12 @@ def inputs_of(
         target_labels=target_labels,
         captions=_codes(captions),
         prompts=prompts,
-        fitted=fit.heads,
-        snapshots=fit.snapshots,
+        fitted=fitted.heads,
+        snapshots=fitted.snapshots,
         target_loss=target_loss,
         plan=plan,
     )
-    return inputs, fit
+    return inputs, fitted
 
 
 def class_prompts(case: NoisyCase) -> dict[str, str]:

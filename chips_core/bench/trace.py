@@ -188,11 +188,11 @@ def _nearest(case: _Case, *, place: int) -> "Tensor":
 def _case(case: NoisyCase, *, seed: int, progress: Progress) -> _Case:
     import torch
 
-    from chips_core.verify.tracer import Tracer
+    from chips_core.verify.tracer import FIT, Tracer
 
     prompts, codes = _classes(case.data)
     swapped, order = case.swapped(seed), case.id_order(seed)
-    inputs, fitted = inputs_of(case, swapped.captions, order=order, seed=seed)
+    inputs, fitted = inputs_of(case, swapped.captions, order=order, seed=seed, fit=FIT)
     tracer = Tracer(inputs.pool, inputs.heads, fitted, inputs.plan, text_features(case.encoder, prompts))
     images = image_features(case.encoder, case.data.images, places=case.parts.test, progress=progress)
     truth = torch.tensor([codes.get(label, -1) for label in case.data.column("label", places=case.parts.test)])

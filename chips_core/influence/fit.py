@@ -38,7 +38,7 @@ class FitSettings:
         batch_size: pairs a step; the negatives of a pair.
         relative_rate: Adam's step, as a share of the root mean square of a head's numbers.
         proximal: δ, what it costs to move the heads as far as they are long, twice over.
-        patience: epochs without a better target loss before it stops.
+        patience: epochs without a better target loss before it stops; None goes through all and keeps the last.
         most_pairs: pairs of an epoch at most, a fresh sample each time.
         soften: share of the calibrated scale at which influence is measured (`FittedHeads.softened`).
     """
@@ -47,12 +47,12 @@ class FitSettings:
     batch_size: int = 256
     relative_rate: float = 0.01
     proximal: float = 0.5
-    patience: int = 5
+    patience: int | None = 5
     most_pairs: int = 65_536
     soften: float = 0.5
 
     def __post_init__(self) -> None:
-        whole = min(self.epochs, self.patience, self.most_pairs - 1, self.batch_size - 1) >= 1
+        whole = min(self.epochs, self.patience or 1, self.most_pairs - 1, self.batch_size - 1) >= 1
         if not whole or self.relative_rate <= 0 or self.proximal < 0 or not 0 < self.soften <= 1:
             raise UsageError(
                 "Settings of the fit out of range.",
@@ -65,11 +65,11 @@ class FittedHeads:
     """Heads fitted to a pool.
 
     Attributes:
-        heads: of the best epoch, with the calibrated scale.
+        heads: of the epoch that was kept, with the calibrated scale.
         history: the target loss before the first epoch and after each.
-        epoch: which of them was best; 0 means that no epoch helped and the heads are the base's.
+        epoch: which of them was kept; 0 means that no epoch helped and the heads are the base's.
         settings: how they were fitted.
-        snapshots: heads after each epoch up to the best one, with their learning rate.
+        snapshots: heads after each epoch up to that one, with their learning rate.
     """
 
     heads: Heads
@@ -141,9 +141,11 @@ def fit_heads(
         found = fit.heads
         history.append(target_loss(target, found, plan=plan))
         snapshots.append(Snapshot(found, settings.relative_rate))
-        if history[epoch] < history[best]:
+        if not math.isfinite(history[epoch]):
+            break
+        if settings.patience is None or history[epoch] < history[best]:
             best = epoch
-        if epoch - best >= settings.patience or not math.isfinite(history[epoch]):
+        elif epoch - best >= settings.patience:
             break
     return FittedHeads(snapshots[best].heads, tuple(history), best, settings, tuple(snapshots[1 : best + 1]))
 

@@ -16,9 +16,11 @@ from chips_core.store import Pool
 KIND = "fits"
 
 
-def fitted_heads(pool: Pool, found: ScoringSet, *, features: str, progress: Progress) -> FittedHeads:
+def fitted_heads(
+    pool: Pool, found: ScoringSet, *, features: str, progress: Progress, settings: FitSettings | None = None
+) -> FittedHeads:
     """Returns the fitted heads, from the pool where they are there, else fits and stores them."""
-    inputs, settings = found.inputs, FitSettings()
+    inputs, settings = found.inputs, settings or FitSettings()
     key = [features, found.target, len(found.rows), len(found.target_rows), asdict(inputs.plan), asdict(settings)]
     name = f"fit-{fingerprint.of(key)}"
     if name not in {artifact.name for artifact in pool.tables(KIND)}:

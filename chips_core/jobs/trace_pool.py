@@ -24,7 +24,7 @@ from chips_core.jobs.scoring_set import ScoringSet, scoring_set
 from chips_core.progress import Progress
 from chips_core.store import Pool
 from chips_core.verify.trace_index import Mode
-from chips_core.verify.tracer import SETTINGS, Honesty, Tracer, honesty_of
+from chips_core.verify.tracer import FIT, SETTINGS, Honesty, Tracer, honesty_of
 
 KIND, HONESTY = "traces", "honesty"
 REMOVALS, SHARE, HONEST_IMAGES = 24, 0.02, 12
@@ -116,9 +116,9 @@ def prepare(pool: Pool, settings: Settings, *, progress: Progress, measure: bool
         )
     test = encoded_split(pool, pool.features(features), split=settings.test, classes=found.classes)
     with pool.writing("trace"):
-        fitted = fitted_heads(pool, found, features=features, progress=progress)
+        fitted = fitted_heads(pool, found, features=features, progress=progress, settings=FIT)
         tracer = Tracer(found.inputs.pool, found.inputs.heads, fitted, plan, found.inputs.prompts)
-        key = [features, found.target, len(found.rows), asdict(SETTINGS), asdict(plan), settings.probes]
+        key = [features, found.target, len(found.rows), asdict(FIT), asdict(SETTINGS), asdict(plan), settings.probes]
         name = f"trace-{fingerprint.of(key)}"
         if measure:
             _measure_sizes(pool, found, tracer, name=name, probes=settings.probes, progress=progress)

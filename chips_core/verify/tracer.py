@@ -1,14 +1,16 @@
 """Tracing a wrong prediction to the pairs that caused it, what removing them would do, and what it really does.
 
-The model that errs is the encoder with its two heads fitted to the pool. v = ∇ of the cross-entropy of the
+The model that errs is the encoder with its two heads fitted to the pool for a fixed number of epochs (`FIT`), as a
+training would: an early stop, good for scores, leaves heads that owe the pool little, and errors that no removal cures
+[decided, measured]. v = ∇ of the cross-entropy of the
 mispredicted image over the class prompts; removing pair n moves the heads by Δθ_n = H⁻¹∇(Pos + Neg)_n / 2N, so the
 image's loss changes by v·Δθ_n: negative where the pair made the error. `relative` divides by |Δθ_n|. A set R is
 predicted by moving the heads by its Δθ (model editing), and checked by fitting them again without R.
 
 What makes predicted and real comparable [decided]: the heads are fitted again by the very recipe of the first fit,
 with the same batches in the same order and as many epochs, the removed pairs left out of them. Without removal this
-gives the same heads to the last bit, so the difference is the removal's. The fit stops early and is no minimum, so the
-prediction is right in order more than in size; how far, `honesty_of` measures on the pool itself.
+gives the same heads to the last bit, so the difference is the removal's. The fit is no minimum, so the prediction is
+right in order more than in size; how far, `honesty_of` measures on the pool itself.
 """
 
 from collections.abc import Sequence
@@ -24,11 +26,12 @@ from chips_core.influence.chips import spearman
 from chips_core.influence.curvature import GaussNewton
 from chips_core.influence.ecif import EcifSettings
 from chips_core.influence.endpoint import Direction, Heads
-from chips_core.influence.fit import FittedHeads, refit_heads
+from chips_core.influence.fit import FitSettings, FittedHeads, refit_heads
 from chips_core.influence.kernel import Wants
 from chips_core.influence.passes import Tick, score_pairs
 from chips_core.influence.relative import Sizes
 
+FIT = FitSettings(epochs=15, relative_rate=0.02, proximal=0.05, patience=None)
 SETTINGS = EcifSettings(curvature_pairs=1024)  # with TOLERANCE: a click answers in less than a second
 TOLERANCE = 1e-3  # of H⁻¹v; its error is far below that of the curvature itself
 REPEATS = 2  # reshuffles of the blocks

@@ -9,11 +9,13 @@ from tiny import tiny_dataset
 from chips_core.bench import base, noisy_pool, trace, trace_large
 from chips_core.bench.dataset import read_dataset
 from chips_core.errors import InputError, UsageError
+from chips_core.verify import tracer
 
 
 @pytest.mark.slow
 def test_run__on_a_tiny_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(noisy_pool, "QUICK_RECIPE", replace(base.QUICK_RECIPE, epochs=1, batch_size=16))
+    monkeypatch.setattr(tracer, "FIT", replace(tracer.FIT, batch_size=16))  # 96 pairs are less than one batch
     folder = tiny_dataset(tmp_path / "d", count=240)
     found = trace.run(data=folder, noise=0.2, quick=True, cache=tmp_path / "cache")
     json.dumps(found, allow_nan=False)

@@ -124,3 +124,24 @@ def test_clipcov__keeps_the_cross_covariance_better_than_chance():
     assert gap(rows) == pytest.approx(0, abs=1e-6)
     assert gap(found[:0]) == pytest.approx(1)
     assert gap(found) < 1
+
+
+def test_refresh_of__a_fiftieth_of_the_class_or_as_released():
+    settings = ClipCovSettings()
+    assert [settings.refresh_of(size) for size in (3, 100, 1_000, 50_000)] == [1, 2, 20, 200]
+    assert ClipCovSettings(released=True).refresh_of(100) == 200
+    assert ClipCovSettings(refresh=7).refresh_of(50_000) == 7
+
+
+def test_clipcov__keeps_more_of_the_cross_covariance_than_chance_and_agreement_do():
+    """The more so the oftener it looks at what is covered: one update in 200 picks never comes in small classes."""
+    image, text, classes, _ = pool(600, classes=4)
+    rows, count = np.arange(len(image)), len(image) // 4
+
+    def gap(chosen):
+        return cross_covariance_gap(image, text, rows=rows, chosen=chosen, classes=classes, of_sums=True)
+
+    chosen = clipcov(image, text, rows=rows, classes=classes, count=count)
+    by_chance = np.mean([gap(np.random.default_rng(s).permutation(len(rows))[:count]) for s in range(20)])
+    assert gap(chosen) < by_chance
+    assert gap(chosen) <= gap(np.argsort(-(image * text).sum(1), kind="stable")[:count])

@@ -8,7 +8,7 @@ import torch
 from chips_core.errors import InputError, NoTargetSet, UsageError
 from chips_core.influence.blocks import BlockPlan, Features
 from chips_core.influence.endpoint import Heads
-from chips_core.influence.fit import FitSettings, calibrate_scale, fit_heads
+from chips_core.influence.fit import FitSettings, calibrate_scale, fit_heads, refit_heads
 from chips_core.influence.targets import target_loss
 
 PLAN = BlockPlan(size=64, repeats=1)
@@ -58,6 +58,17 @@ def test_fit_heads__stops_when_the_target_set_gets_worse() -> None:
     everything_wrong = pairs_of(200, seed=1, wrong=1.0)
     fit = fit_heads(everything_wrong, pairs_of(60, seed=2), heads=heads(), plan=PLAN, settings=FitSettings(patience=2))
     assert fit.epoch < len(fit.history) - 1 == fit.epoch + 2
+
+
+def test_fit_heads__without_patience_goes_through_all_epochs_and_keeps_the_last() -> None:
+    everything_wrong, target = pairs_of(200, seed=1, wrong=1.0), pairs_of(60, seed=2)
+    how = FitSettings(epochs=6, patience=None)
+    fit = fit_heads(everything_wrong, target, heads=heads(), plan=PLAN, settings=how)
+    assert fit.epoch == len(fit.snapshots) == len(fit.history) - 1 == 6
+    assert fit.history[6] > min(fit.history)  # an early stop would have kept another
+    keep = torch.ones(200, dtype=torch.bool)
+    again = refit_heads(everything_wrong, keep, fitted=fit, heads=heads(), plan=PLAN)
+    assert torch.equal(again.image, fit.heads.image)
 
 
 def test_fit_heads__a_strong_proximal_term_holds_the_heads() -> None:
