@@ -101,7 +101,7 @@ def draw_samples(pool: Pool, *, count: int) -> None:
         seed = st.session_state["draw"] = seed + 1
     drawn = overview.samples(pool, count=count, seed=seed)
     shown = [Card(s.row, image_url(pool.id, s.row), s.pair_id, s.caption, badge=s.label) for s in drawn]
-    picked = cards(shown, key="overview_cards", label="A draw of the pool's pairs", width=CARD)
+    picked = cards(shown, key="overview_cards", label="A draw of the pool's pairs", width=CARD, few=True)
     open_pair(shown, picked)
 
 

@@ -19,7 +19,10 @@ from chips_core.curate.candidates import Candidates, Floats, Mask, Rows
 from chips_core.curate.herding import herded, in_proportion
 from chips_core.errors import UsageError
 
-SUSPICIONS = ("peer_loss", "label_contradiction")  # raw, so that their shape tells; the queue itself is made of ranks
+SUSPICIONS = {  # raw, so that their shape tells; the queue itself is made of ranks
+    "peer_loss": "peer loss",
+    "label_contradiction": "caption against label",
+}
 SPREAD_OVER = "source"  # the column whose values keep their shares
 LEAST, MOST, MARGIN = 0.05, 0.5, 1.5
 OF_A_CLASS = 0.5  # no class loses more of its pairs than this to the audit
@@ -68,7 +71,7 @@ def audit(table: Candidates, *, rows: Rows, drop: float | None, seed: int) -> Au
 
 def estimated_share(table: Candidates, *, rows: Rows) -> tuple[float, str]:
     """Returns the share of pairs to drop, and in words how it was found."""
-    found = {name: second_group(table.columns[name].values[rows]) for name in SUSPICIONS if name in table.columns}
+    found = {said: second_group(table.columns[n].values[rows]) for n, said in SUSPICIONS.items() if n in table.columns}
     if not found:
         found = {"the ranking column": second_group(_suspicion(table)[rows])}
     name = max(found, key=lambda key: found[key])

@@ -222,7 +222,8 @@ def _warnings(table: Candidates, recipe: Recipe, chosen: Rows) -> Iterable[str]:
         yield f"{leaked:,} pairs share a patient or an image with the target or test set and stay out."
     lost = _lost(table, chosen)
     if lost:
-        yield f"{len(lost):,} classes have no pair in the selection; a quota or a number for each class keeps them."
+        what = f"{len(lost):,} classes have" if len(lost) > 1 else "1 class has"
+        yield f"{what} no pair in the selection; a quota or a number for each class keeps them."
     for name, _ in recipe.parts():
         column = table.score(name) if name not in (AUDIT, RANDOM, CLIPCOV, SEMDEDUP) else None
         if column is None or not column.signed:

@@ -22,6 +22,7 @@ from chips_core.curate.suspects import suspects
 from chips_core.errors import ChipsError
 from chips_core.store import Pool, Review
 from chips_core.store.review_database import FILE as REVIEW
+from chips_core.views import runs
 from chips_core.views.runs import title_of
 
 FEATURES_LIMIT = 50_000  # pairs up to which ClipCov and SemDeDup answer while one waits
@@ -33,16 +34,6 @@ TITLES = {
     CLIPCOV: "ClipCov",
     SEMDEDUP: "SemDeDup",
     "queue": "Least suspect",
-    "clipscore": "CLIPScore",
-    "negcliploss": "negCLIPLoss",
-    "normsim": "NormSim",
-    "chips_audit": "CHIPS, audit mode",
-    "chips_paper": "CHIPS, paper mode",
-    "ecif_audit": "ECIF, audit mode",
-    "ecif_paper": "ECIF, paper mode",
-    "trak": "TRAK",
-    "tracin": "TracIn",
-    "knn_shapley": "kNN-Shapley",
 }
 LEADING = ("queue", "delta_loss_if_removed", "utility", "clipscore", "negcliploss", "learnability", "relevance")
 MOST_SHAPES = 6
@@ -221,7 +212,7 @@ def title_of_method(method: str) -> str:
     """Returns a method's name for a person; of a mixture for example `Least suspect 2 : Random 1`."""
     if "," not in method:
         name = method.partition(":")[0]
-        return TITLES.get(name) or name.replace("_", " ").capitalize()
+        return TITLES.get(name) or runs.title_of_method(name)
     parts = [part.strip().partition(":") for part in method.split(",")]
     return " : ".join(f"{title_of_method(name)} {float(weight or 1):g}" for name, _, weight in parts)
 

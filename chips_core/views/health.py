@@ -105,7 +105,7 @@ def _remark(number: int, *parts: object) -> str:
 
 
 def finding_table(health: Health) -> pd.DataFrame:
-    """Returns one line a finding: finding, pairs, groups ("" where pairs stand alone), meaning."""
+    """Returns one line a finding: finding, pairs, groups (none where all stand alone), meaning."""
     lines = [
         {
             "finding": found.title,
@@ -115,7 +115,8 @@ def finding_table(health: Health) -> pd.DataFrame:
         }
         for found in health.findings
     ]
-    return pd.DataFrame(lines, columns=["finding", "pairs", "groups", "what it means"])
+    table = pd.DataFrame(lines, columns=["finding", "pairs", "groups", "what it means"])
+    return table if (table["groups"] != "").any() else table.drop(columns="groups")
 
 
 @lru_cache(maxsize=4)

@@ -238,16 +238,16 @@ def ordered(rows: Rows, numbers: Floats | None, *, high_first: bool) -> Rows:
 
 
 def table_of(pairs: PairColumns, values: Values, rows: Rows, *, score: Choice | None) -> pd.DataFrame:
-    """Returns some pairs as a table: pair, caption, label, split, source, verdict, and one score."""
+    """Returns some pairs as a table: pair, one score where one is asked for, caption, label, split, source, verdict."""
     shown: dict[str, Any] = {"pair": pairs.pair_ids(rows)}
+    if score is not None:
+        shown["score"] = values.numbers(score)[rows]
     shown["caption"] = pairs.texts("caption").iloc[rows].str.slice(0, LISTED_TEXT).to_numpy()
     for column in ("label", "split", "source"):
         named = pairs.named(column)
         shown[column] = [named.names[code] for code in named.codes[rows]]
     given = values.names(Choice(VERDICT, "", "categorical"))
     shown["verdict"] = [given.names[code] for code in given.codes[rows]]
-    if score is not None:
-        shown["score"] = values.numbers(score)[rows]
     return pd.DataFrame(shown)
 
 

@@ -102,7 +102,7 @@ def pool_card(pool: Pool, run: str | None = None) -> PoolCard:
     return PoolCard(
         pairs=f"{report.kept:,}",
         pairs_note=f"of {report.given:,} rows given",
-        encoder=str(encoder["encoder"]) if encoder else "none yet",
+        encoder=runs.encoder_of(encoder) if encoder else "none yet",
         encoder_note=f"frozen, {precision}" if encoder else "the pairs are not encoded",
         target=str(record.get("target", "")) or "none yet",
         target_note=f"{int(record.get('target_pairs', 0)):,} pairs" if chosen else "named when the pairs are scored",

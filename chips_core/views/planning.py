@@ -10,6 +10,7 @@ from chips_core.data import Row
 from chips_core.store import Pool
 from chips_core.store.parts import COLUMNS, HELD_OUT, TEST, TRAIN, VAL, parts_of
 from chips_core.views.catalogue import MethodEntry
+from chips_core.views.runs import encoder_of
 
 Mode = Literal["audit", "paper"]
 Spaces = Literal["image", "text", "joint"]
@@ -112,7 +113,7 @@ def facts_of_pool(pool: Pool) -> Facts:
         pairs=len(pairs),
         targets=targets_of(pairs),
         classes=int((pairs["label"].unique() != "").sum()),
-        encoder=str(sets[-1].record.get("encoder", "")) if sets else None,
+        encoder=encoder_of(sets[-1].record) if sets else None,
         spaces=frozenset(str(record.get("space")) for record in maps),
         near_known=bool(pool.tables(DUPLICATES)),
     )

@@ -18,9 +18,10 @@ from chips_core.store import Pool
 from chips_core.store.manifest import Artifact
 
 SCORES, MAPS = "scores", "maps"
+DEMO = "demo"  # the model that ships with the product is asked for by this name
 SHAPES = 8  # distributions on the Overview page
 BINS = 36
-WORDS_OF_SPACE = {"image": "by image", "text": "by caption", "joint": "by both"}
+WORDS_OF_SPACE = {"image": "by images", "text": "by captions", "joint": "by both"}
 LEADING = ("queue", "ecif", "chips")  # the methods that this product is about come first
 LABELS_OF_SCORES = {
     "queue": "Misalignment queue",
@@ -37,6 +38,19 @@ LABELS_OF_SCORES = {
     "nega_if": "ECIF: as others' negative",
     "clipscore": "CLIPScore",
     "negcliploss": "negCLIPLoss",
+}
+TITLES_OF_METHODS = {
+    "queue": "Misalignment queue",
+    "clipscore": "CLIPScore",
+    "negcliploss": "negCLIPLoss",
+    "normsim": "NormSim",
+    "chips_audit": "CHIPS, audit mode",
+    "chips_paper": "CHIPS, paper mode",
+    "ecif_audit": "ECIF, audit mode",
+    "ecif_paper": "ECIF, paper mode",
+    "trak": "TRAK",
+    "tracin": "TracIn",
+    "knn_shapley": "kNN-Shapley",
 }
 Meaning = Literal["suspect", "valuable", "neutral"]
 
@@ -72,7 +86,7 @@ def run_table(pool: Pool) -> pd.DataFrame:
             "run": run.name,
             "mode": run.record.get("mode", ""),
             "target set": run.record.get("target", ""),
-            "methods": ", ".join(run.record.get("methods", [])),
+            "methods": ", ".join(_without_mode(str(method)) for method in run.record.get("methods", [])),
             "pairs": int(run.record.get("pairs", 0)),
             "took": duration(run.record.get("seconds")),
             "when": when(run.created),
@@ -155,6 +169,20 @@ def title_of(column: str) -> str:
     method, _, name = column.rpartition(".")
     title = LABELS_OF_SCORES.get(name) or name.replace("_", " ").capitalize()
     return f"{title} ({method})" if method else title
+
+
+def title_of_method(name: str) -> str:
+    """Returns a method's name for a person."""
+    return TITLES_OF_METHODS.get(name) or name.replace("_", " ").capitalize()
+
+
+def _without_mode(method: str) -> str:
+    return title_of_method(method).partition(",")[0]
+
+
+def encoder_of(record: Mapping[str, Any]) -> str:
+    """Returns the name of the encoder that made the features with this record, as a person gives it to `encode`."""
+    return DEMO if record.get("model") == DEMO else str(record.get("encoder", ""))
 
 
 def duration(seconds: float | None) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from chips_core.insight.vectors import Projected, Taken, gathered
 from chips_core.store import Pool
+from chips_core.views.numbers import MINUS, number
 
 LARGEST = 20_000  # pairs of a split that are compared with each other
 STATES = ("before", "predicted", "retrained")
@@ -70,8 +71,16 @@ def outcome_table(found: Mapping[str, Any], *, most: int = 6) -> pd.DataFrame:
 
 def marks(line: Any) -> str:
     """Returns a pair's numbers: its influence, and its similarity to the test image."""
-    digits = ".2f" if abs(line.influence) >= 0.1 else ".1e"
-    return f"{line.influence:+{digits}} · similarity {line.similarity:.2f}".replace("-", "\u2212", 1)
+    similarity = f"{line.similarity:.2f}".replace("-", MINUS)
+    return f"{number(line.influence, signed=True)} · similarity {similarity}"
+
+
+def shortened(name: str, *, most: int) -> str:
+    """Returns a name with its middle left out where it is longer than `most`: classes differ at either end."""
+    if len(name) <= most:
+        return name
+    head = most // 2
+    return f"{name[:head]}…{name[len(name) - (most - head - 1) :]}"
 
 
 def badge(line: Any, *, verdict: str = "") -> str:
@@ -110,10 +119,12 @@ def fidelity_in_words(pool: Pool) -> str:
     """Returns what `chips bench fidelity --pool` measured here last, or how to measure it."""
     stored = pool.tables("fidelity")
     if not stored:
-        return "How well it works where it should be exact is not measured yet: chips bench fidelity --pool POOL."
+        return (
+            "A stricter test, on a training for which the theory is exact, runs with: chips bench fidelity --pool POOL."
+        )
     found = stored[-1].record
     return (
-        f"Where it should be exact ({found['pairs']:,} pairs of this pool, trained to the very minimum, "
+        f"Where the theory is exact ({found['pairs']:,} pairs of this pool, trained to the very minimum, "
         f"{found['random_removals']:,} times {found['removed_at_once']:,} random pairs left out): rank correlation of "
         f"predicted and real change {found['spearman_random']:.2f}, real = {found['slope']:.2f} \u00d7 predicted."
     )

@@ -33,7 +33,7 @@ def draw_health(pool: Pool) -> None:
             on_select="rerun",
             selection_mode="single-row-required",
             key=f"health_{pool.id}",
-            height="content" if len(health.findings) < 9 else 320,
+            height="content",
             column_config={
                 "finding": st.column_config.TextColumn(width=220),
                 "pairs": st.column_config.NumberColumn(format="localized", width=80),

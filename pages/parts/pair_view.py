@@ -7,6 +7,7 @@ import streamlit as st
 
 from chips_core.store import Pool
 from chips_core.views import pair as pairs
+from chips_core.views.numbers import number
 from chips_core.views.pair import Whole
 from chips_core.views.queue import EVERY, Scored, runs_of
 from chips_core.views.verdicts import Ledger, default_reviewer
@@ -94,7 +95,7 @@ def _draw_scores(scored: Scored, whole: Whole) -> None:
     lines = [
         charts.Bar(
             line.score,
-            charts.number(line.value),
+            number(line.value),
             line.above,
             f"{line.above:.0%}",
             hint=f"{line.meaning} {SUSPECT[line.suspect]}",

@@ -31,11 +31,11 @@ def test_outcome_table__shows_what_there_is():
 
 def test_marks_and_badge__numbers_and_what_is_in_common():
     line = SimpleNamespace(influence=-0.5, similarity=0.987, same_image=True, same_patient=False, near_copy=False)
-    assert trace.marks(line) == "\u22120.50 · similarity 0.99"
+    assert trace.marks(line) == "\u22120.500 · similarity 0.99"
     assert trace.badge(line) == "same image"
     assert trace.badge(line, verdict="wrong pair") == "wrong pair"
     plain = SimpleNamespace(influence=0.5, similarity=0.1, same_image=False, same_patient=False, near_copy=False)
-    assert (trace.marks(plain), trace.badge(plain)) == ("+0.50 · similarity 0.10", "")
+    assert (trace.marks(plain), trace.badge(plain)) == ("+0.500 · similarity 0.10", "")
 
 
 ACCURACY = {
@@ -62,6 +62,12 @@ def test_accuracy__in_words_and_lines():
     nothing = {**ACCURACY, "images": 0, "accuracy": None, "accuracy_interval": None, "calibration": None}
     assert "No test image" in trace.accuracy_in_words(nothing)
     assert trace.calibration_lines(nothing) == []
+
+
+def test_shortened__leaves_out_the_middle_and_no_more_than_asked():
+    assert trace.shortened("chest-radiograph:pleural-effusion", most=15) == "chest-r…ffusion"
+    assert trace.shortened("chest-radiograph:pneumothorax", most=8) == "ches…rax"
+    assert trace.shortened("normal", most=6) == "normal"
 
 
 def test_removal_in_words__of_one_image_and_of_several():

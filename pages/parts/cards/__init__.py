@@ -32,9 +32,10 @@ def cards(
     clickable: bool = True,
     width: int = 168,
     lines: int = 3,
+    few: bool = False,
     empty: str = "No pair to show.",
 ) -> int | None:
-    """Draws the cards and returns the row of the one just picked."""
+    """Draws the cards and returns the row of the one just picked; `few` cards share the whole width of a row."""
     component = st.components.v2.component(
         "chips_lens_cards",
         css=(HERE / "cards.css").read_text(encoding="utf-8"),
@@ -48,6 +49,7 @@ def cards(
         "clickable": clickable,
         "width": width,
         "lines": lines,
+        "few": few,
         "empty": empty,
     }
     result = component(key=key, data=data, on_picked_change=lambda: None)

@@ -4,9 +4,9 @@ export default function (component) {
   let grid = parentElement.querySelector(".cards");
   if (!grid) {
     grid = document.createElement("div");
-    grid.className = "cards";
     parentElement.appendChild(grid);
   }
+  grid.className = data.few ? "cards few" : "cards";
   grid.style.setProperty("--card", `${data.width}px`);
   grid.style.setProperty("--lines", String(data.lines));
   grid.setAttribute("role", "list");

@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 from chips_core.insight.summary import Counts
+from chips_core.views.numbers import number
 from chips_core.views.runs import ScoreShape
 
 HERE = Path(__file__).parent
@@ -67,17 +68,6 @@ def in_words(shape: ScoreShape) -> str:
         f"{shape.title}: from {number(found.low)} to {number(found.high)}, median {number(found.median)}, "
         f"most pairs near {number((found.edges[most] + found.edges[most + 1]) / 2)}."
     )
-
-
-def number(value: float) -> str:
-    """Returns a number in four characters or a little more, with a true minus sign."""
-    size = abs(value)
-    if size and (size < 1e-3 or size >= 1e5):
-        mantissa, _, exponent = f"{value:.1e}".partition("e")
-        text = f"{mantissa}e{int(exponent)}"
-    else:
-        text = f"{value:,.0f}" if size >= 100 else f"{value:.3g}"
-    return text.replace("-", "−")
 
 
 def _shape(shape: ScoreShape) -> dict[str, Any]:

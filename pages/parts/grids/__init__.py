@@ -12,8 +12,8 @@ from typing import Any, Literal
 import streamlit as st
 
 from chips_core.curate.distribution import Distribution
+from chips_core.views.numbers import number
 from chips_core.views.small_map import SmallMap
-from pages.parts.charts import number
 
 HERE = Path(__file__).parent
 ELEMENTS = HERE.parent / "elements.js"

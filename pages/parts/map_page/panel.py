@@ -7,6 +7,7 @@ import streamlit as st
 
 from chips_core.insight.vectors import Space
 from chips_core.views.map import Choice, MapCard, Rows, ordered, score_table, table_of
+from chips_core.views.numbers import column_format, number
 from chips_core.views.search import find_similar
 from pages.parts.cards import Card, cards
 from pages.parts.errors import errors_shown
@@ -120,7 +121,7 @@ def _draw_rows(desk: Desk, rows: Rows, *, order: Choice | None, form: str, view:
 
 def _draw_cards(desk: Desk, rows: Rows, *, order: Choice | None, view: str) -> None:
     numbers = desk.values.numbers(order) if order is not None else None
-    badges = [f"{numbers[row]:.3g}" if numbers is not None and numbers[row] == numbers[row] else "" for row in rows]
+    badges = ["" if numbers is None or np.isnan(numbers[row]) else number(numbers[row]) for row in rows]
     shown = [_card(desk, card, badge) for card, badge in zip(desk.pairs.cards(rows), badges, strict=True)]
     empty = {
         SELECTED: "Nothing is selected. Draw around pairs on the map with the lasso (L), or search and select.",
@@ -144,12 +145,17 @@ def _draw_table(desk: Desk, rows: Rows, *, order: Choice | None) -> None:
         selection_mode="multi-row",
         key="map_table",
         alt="The pairs as a table",
-        column_config={"caption": st.column_config.TextColumn(width="large")},
+        column_config={
+            "score": st.column_config.NumberColumn(format=column_format(table.get("score", ())), width=74),
+            "caption": st.column_config.TextColumn(width="large"),
+        },
     )
     marked = [row for row in event["selection"]["rows"] if row < len(rows)]
     with st.container(horizontal=True):
-        add = st.button(f"Add the {len(marked):d} ticked", disabled=not marked, key="table_add")
-        drop = st.button(f"Remove the {len(marked):d} ticked", disabled=not marked, key="table_drop")
+        add = st.button(f"Add {len(marked):d} ticked" if marked else "Add ticked", disabled=not marked, key="table_add")
+        drop = st.button(
+            f"Remove {len(marked):d} ticked" if marked else "Remove ticked", disabled=not marked, key="table_drop"
+        )
         if st.button("Open", disabled=len(marked) != 1, key="table_open"):
             desk.look_at(int(rows[marked[0]]))
             st.rerun()

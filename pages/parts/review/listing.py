@@ -3,6 +3,7 @@
 import streamlit as st
 
 from chips_core.views import queue as queues
+from chips_core.views.numbers import column_format
 from chips_core.views.walk import at
 from pages.parts.review.bulk import judge_all
 from pages.parts.review.controls import ONE, VIEW
@@ -39,7 +40,7 @@ def draw_list(desk: Desk) -> None:
         column_config={
             "place": st.column_config.NumberColumn(format="localized", width="small"),
             "caption": st.column_config.TextColumn(width="large"),
-            "score": st.column_config.NumberColumn(format="%.4g"),
+            "score": st.column_config.NumberColumn(format=column_format(table["score"])),
         },
     )
     st.text(f"{len(places):,} pairs. Choose a row to look at the pair.")

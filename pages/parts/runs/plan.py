@@ -104,7 +104,7 @@ def _draw_mode(*, key: str) -> Mode:
 def _draw_maps(facts: Facts, *, key: str) -> list[str]:
     left = [space for space in WORDS_OF_SPACE if space not in facts.spaces]
     if not left:
-        st.text("The maps by image, by caption and by both are there.")
+        st.text("The maps by images, by captions and by both are there.")
         return []
     default = ["image"] if "image" in left else []
     return st.pills(

@@ -49,9 +49,6 @@ def draw_acts(pool: Pool, scored: Scored, chosen: "pd.DataFrame") -> None:
         _choose(pool, chosen)
         st.session_state[ONLY_CHOSEN] = True
         go_to("misaligned")
-    if len(chosen):
-        ids = ", ".join(chosen["pair_id"].astype(str).head(20))
-        st.text(f"Ticked: {ids}")
 
 
 def judge(pool: Pool, scored: Scored, chosen: "pd.DataFrame", *, key: str) -> Answer | None:

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 def draw_honesty(pool: Pool, ready: "Prepared") -> None:
     """Draws what was measured on this pool, or a button that measures it."""
     st.subheader("How far to believe the prediction")
-    st.text(views.fidelity_in_words(pool))
     if ready.honesty is not None:
         st.text(views.honesty_in_words(ready.honesty))
-        return
-    st.text("Not measured on this pool yet; relative influence waits for the same job. It takes a minute or two.")
-    pressed = st.button("Measure it", key="measure_honesty", width="stretch")
-    if pressed and start(pool.path, [PlannedStep("trace", {"pool": str(pool.path)})]):
-        go_to("runs")
+    else:
+        st.text(
+            "How well predicted and real changes agree on this pool is not measured yet. It takes a minute or two; "
+            "afterwards the pairs can be ranked by relative influence as well."
+        )
+        pressed = st.button("Measure it", key="measure_honesty", width="stretch")
+        if pressed and start(pool.path, [PlannedStep("trace", {"pool": str(pool.path)})]):
+            go_to("runs")
+    st.text(views.fidelity_in_words(pool))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from chips_core.jobs.trace_pool import Prepared
 
-LONGEST_NAME, SHORT_NAME, SHOWN, HEIGHT = 28, 18, 60, 520
+LONGEST_NAME, SHORT_NAME, SHOWN = 28, 24, 60
+LEAST_HEIGHT, OF_A_CLASS, OF_THE_NAMES = 320, 17, 170  # pixels
 
 
 def draw_errors(pool: Pool, ready: "Prepared") -> None:
@@ -51,7 +52,8 @@ def _draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
     """Draws the matrix and the table of its cells; returns the cell that is chosen (truth, taken for)."""
     counts = views.confusion(ready.test.labels, ready.predicted, classes=len(ready.classes))
     table = views.cells_table(counts, ready.classes)
-    left, right = st.columns([3, 2], gap="medium")
+    table["share"] *= 100
+    left, right = st.columns([5, 4], gap="medium")
     with left:
         event = st.plotly_chart(_figure(counts, ready.classes), key="confusion", on_select="rerun", theme="streamlit")
     with right:
@@ -59,12 +61,13 @@ def _draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
             table,
             hide_index=True,
             key="cells",
-            height=HEIGHT,
+            height=_height(ready.classes),
             on_select="rerun",
             selection_mode="single-row",
             column_config={
-                "images": st.column_config.NumberColumn("images", width=60),
-                "share": st.column_config.NumberColumn("of class", format="percent", width=70),
+                "images": st.column_config.NumberColumn(width=54),
+                "share": st.column_config.NumberColumn("of class", format="%.0f %%", width=62),
+                "truth": st.column_config.TextColumn(width=150),
             },
             alt="The cells of the matrix that hold errors",
         )
@@ -103,6 +106,10 @@ def _draw_gallery(pool: Pool, errors: "pd.DataFrame", *, chosen: bool) -> None:
         st.rerun()
 
 
+def _height(classes: tuple[str, ...]) -> int:
+    return max(LEAST_HEIGHT, OF_A_CLASS * len(classes) + OF_THE_NAMES)
+
+
 def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
     """Returns the matrix as squares that can be clicked; names are shortened, tags in them mean nothing."""
     names = [_plain(name, most=LONGEST_NAME) for name in classes]
@@ -110,7 +117,9 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
     truth, guess = np.nonzero(counts)
     values = counts[truth, guess]
     wrong = truth != guess
-    size = 0.72 * HEIGHT / max(len(classes), 6)
+    quiet = "#b4bac0" if st.context.theme.type == "dark" else "#565c63"
+    height = _height(classes)
+    size = 0.9 * min((height - OF_THE_NAMES) / max(len(classes), 6), 3 * OF_A_CLASS)
     heat = np.where(wrong, np.sqrt(values / max(1, values[wrong].max() if wrong.any() else 1)), 0.0)
     marker = {
         "symbol": "square",
@@ -123,12 +132,12 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
     points = go.Scatter(
         x=guess,
         y=truth,
-        mode="markers+text" if len(classes) <= 30 else "markers",
+        mode="markers+text",
         marker=marker,
         text=values,
         textfont={
             "size": max(8, min(13, size * 0.55)),
-            "color": np.where(heat > 0.6, "#ffffff", np.where(wrong, "#3b1206", "#808080")).tolist(),
+            "color": np.where(heat > 0.6, "#ffffff", np.where(wrong, "#3b1206", quiet)).tolist(),
         },
         hovertext=[f"{names[t]} taken for {names[g]}: {n:,}" for t, g, n in zip(truth, guess, values, strict=True)],
         hoverinfo="text",
@@ -136,7 +145,7 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
     axis = {"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.6, len(names) - 0.4]}
     figure = go.Figure(points)
     figure.update_layout(
-        height=HEIGHT,
+        height=height,
         margin={"l": 0, "r": 0, "t": 10, "b": 0},
         xaxis={**axis, "ticktext": below, "title": "taken for", "tickangle": -60},
         yaxis={**axis, "title": "truth", "range": [len(names) - 0.4, -0.6]},
@@ -147,5 +156,5 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
 def _plain(name: str, *, most: int) -> str:
     """Returns a class name for a chart, where `<` begins a tag and `$` a formula, on one line."""
     name = " ".join(name.split())
-    short = name if len(name) <= most else name[: most - 1] + "…"
+    short = views.shortened(name, most=most)
     return "".join({"<": "‹", ">": "›", "$": "＄", "&": "＆"}.get(c, c) for c in short)

@@ -25,8 +25,13 @@ MEANINGS = {
     RELATIVE: "How much a pair moved this prediction, for its size. Below zero: it made the error.",
     PLAIN: "The predicted change of the loss if the pair is removed. Below zero: it made the error.",
 }
-CLASS_WIDTH, NUMBER_WIDTH = 100, 70  # so that before, predicted and retrained fit beside the class
-SEVERAL = 9  # images of a cell that are shown
+CLASS_WIDTH, NUMBER_WIDTH = 150, 66  # so that before, predicted and retrained fit beside the class
+LONGEST_CLASS = 21
+BESIDE = """<style>
+[data-testid='stColumn']:has(.st-key-trace_side) { align-self: start; position: sticky; top: 4rem; }
+.st-key-trace_side { max-height: calc(100vh - 5rem); overflow-y: auto; scrollbar-width: thin; }
+</style>"""  # what follows from the ticks stays in view while the pairs are looked through
+SEVERAL, ALONE = 9, 260  # images of a cell that are shown, and how wide one by itself is
 
 
 def draw_trace(pool: Pool, ready: "Prepared", places: tuple[int, ...]) -> None:
@@ -35,12 +40,13 @@ def draw_trace(pool: Pool, ready: "Prepared", places: tuple[int, ...]) -> None:
     if any(facts_of(ready, place)["also_in_training"] for place in places):
         which = "this test image is" if len(places) == 1 else "some of these test images are"
         st.error(f"Leak: {which} in the training pairs too, so what is measured on it means little.")
-    left, right = st.columns([3, 7], gap="large")
+    left, right = st.columns([1, 2], gap="large")
     with right:
         mode, exact = _draw_choices(ready)
         table = traced_table(ready.name, places, mode, exact=exact, _ready=ready)
         ticked = draw_pairs(pool, scored, table, name="_".join(map(str, places[:4])))
-    with left:
+    st.html(BESIDE)
+    with left, st.container(key="trace_side"):
         _draw_images(pool, ready, scored, places)
         _draw_removal(ready, places, ticked)
         draw_acts(pool, scored, table[table["place"].isin(ticked)])
@@ -50,10 +56,13 @@ def draw_trace(pool: Pool, ready: "Prepared", places: tuple[int, ...]) -> None:
 def _draw_choices(ready: "Prepared") -> "tuple[Mode, bool]":
     """Draws what ranks the pairs; returns it, and whether every pair is to be looked at."""
     offered = (RELATIVE, PLAIN) if ready.sizes is not None else (PLAIN,)
-    choice, words = st.columns([1, 4], vertical_alignment="bottom")
-    wanted = choice.segmented_control("Influence", offered, default=offered[0], key="trace_mode", required=True)
-    mode: Mode = PLAIN if wanted == PLAIN else RELATIVE
-    words.text(MEANINGS[mode])
+    mode: Mode = PLAIN
+    if len(offered) > 1:
+        wanted = st.segmented_control(
+            "Influence", offered, default=offered[0], key="trace_mode", required=True, format_func=str.capitalize
+        )
+        mode = PLAIN if wanted == PLAIN else RELATIVE
+    st.text(MEANINGS[mode])
     found = index_for(ready)
     if found is None:
         return mode, True
@@ -72,7 +81,8 @@ def _draw_images(pool: Pool, ready: "Prepared", scored: Scored, places: tuple[in
     if not alone:
         facts = facts_of(ready, places[0])
         st.text(f"{len(places):,} images of {facts['label']} taken for {facts['predicted']}")
-    cards(shown, key="test_card", label="Test image", clickable=False, width=260 if alone else 90)
+    with st.container(width=ALONE if alone else "stretch"):
+        cards(shown, key="test_card", label="Test image", clickable=False, width=ALONE if alone else 90)
 
 
 def _draw_removal(ready: "Prepared", places: tuple[int, ...], ticked: tuple[int, ...]) -> None:
@@ -83,11 +93,12 @@ def _draw_removal(ready: "Prepared", places: tuple[int, ...], ticked: tuple[int,
         asked = st.session_state["really"] = (places, ticked)
     found = removal(ready.name, places, ticked, retrain=asked == (places, ticked), _ready=ready)
     table = views.outcome_table(found if ticked else {"before": found["before"]})
+    table["class"] = [views.shortened(name, most=LONGEST_CLASS) for name in table["class"]]
     percent: dict[str, Any] = {"class": st.column_config.TextColumn(width=CLASS_WIDTH)}
-    percent |= {
-        name: st.column_config.NumberColumn(views.SHORT[name], format="percent", help=name, width=NUMBER_WIDTH)
-        for name in table.columns
-        if name != "class"
-    }
+    for name in table.columns[1:]:
+        table[name] *= 100
+        percent[name] = st.column_config.NumberColumn(
+            views.SHORT[name], format="%.1f %%", help=name, width=NUMBER_WIDTH
+        )
     st.dataframe(table, hide_index=True, column_config=percent, alt="Probabilities of the classes")
     st.text(views.removal_in_words(found, images=len(places)) if ticked else "Tick pairs to see what follows.")

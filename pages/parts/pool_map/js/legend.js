@@ -7,11 +7,12 @@ const make = (tag, parent, text) => {
   return node;
 };
 const many = (n) => n.toLocaleString("en");
-const short = (value) => {
+const short = (value) => { // as number() of views/numbers.py
   const size = Math.abs(value);
-  if (value === 0) return "0";
-  if (size >= 1e5 || size < 1e-3) return value.toExponential(1).replace("e+", "e");
-  return String(Number(value.toPrecision(3)));
+  let text = value.toPrecision(3);
+  if (size && (size < 1e-3 || size >= 1e5)) text = value.toExponential(1).replace("e+", "e");
+  else if (size >= 99.95 || !size) text = many(Math.round(value));
+  return text.replaceAll("-", "\u2212");
 };
 
 class Legend {
