@@ -10,7 +10,7 @@ from pages.parts.selections import pairs_of
 
 KINDS = {"selections": "Selections", "runs": "Runs", "reviewers": "Reviewers", "methods": "Methods"}
 
-pool = ready_pool(allow=("ready", "not encoded"))
+pool = ready_pool("Compare", allow=("ready", "not encoded"))
 name, picker = st.columns([3, 1], vertical_alignment="bottom")
 name.title("Compare")
 with picker:

@@ -10,7 +10,7 @@ from pages.parts.curate.places import EXPORT, KEPT, LAB, place
 from pages.parts.opened import draw_picker, literal, ready_pool
 from pages.parts.runs.jobs import draw_job
 
-pool = ready_pool(allow=("ready", "not encoded"))
+pool = ready_pool("Curate", allow=("ready", "not encoded"))
 name, picker = st.columns([3, 1], vertical_alignment="bottom")
 name.title("Curate")
 with picker:

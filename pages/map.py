@@ -16,7 +16,7 @@ TALL = """<style>
 :has(> .st-key-map_rows), :has(> .st-key-map_pair) { height: max(500px, calc(100vh - 400px)) !important; }
 </style>"""
 
-pool = ready_pool()
+pool = ready_pool("Map")
 st.html(TALL)  # the map and the panel grow with the window
 with errors_shown():
     desk = desk_of(pool)

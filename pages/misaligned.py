@@ -10,7 +10,7 @@ from pages.parts.review.controls import LIST, draw_controls
 from pages.parts.review.listing import draw_list
 from pages.parts.review.reviewer import review
 
-pool = ready_pool()
+pool = ready_pool("Misaligned pairs")
 runs = runs_of(pool)
 if not runs:
     st.title("Misaligned pairs")

@@ -47,7 +47,7 @@ def draw_all(pool: Pool) -> None:
         draw_trace(pool, ready, tuple(int(place) for place in places))
 
 
-pool = ready_pool()
+pool = ready_pool("Mispredictions")
 try:
     draw_all(pool)
 except NoTargetSet as error:

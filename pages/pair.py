@@ -8,7 +8,7 @@ from pages.parts.opened import ready_pool
 from pages.parts.pair_view import draw_pair
 
 LONGEST_ID = 500
-pool = ready_pool(allow=("ready", "not encoded", "empty"))
+pool = ready_pool("Pair", allow=("ready", "not encoded", "empty"))
 wanted = st.query_params.get("pair", "")[:LONGEST_ID]
 
 

@@ -59,7 +59,7 @@ def draw_section(folder: Path) -> None:
     state = current()
     if state.condition != "none":
         draw_job(folder)
-    if state.condition not in ("ready", "not encoded"):
+    if state.condition not in ("ready", "not encoded", "coming"):
         tell_condition(state)
     if state.pool is not None and state.condition in ("ready", "not encoded"):
         draw_pool(state.pool)

@@ -98,7 +98,9 @@ def export_plan(pool: Pool, *, selection: str, columns: Sequence[str] = ()) -> E
     chosen[kept] = True
     warnings = []
     if len(kept) < len(rows):
-        warnings.append(f"{len(rows) - len(kept):,} pairs of the selection were judged wrong since and stay out.")
+        left_out = len(rows) - len(kept)
+        what = f"{left_out:,} pairs of the selection were" if left_out > 1 else "1 pair of the selection was"
+        warnings.append(f"{what} judged wrong since and left out.")
     if (found < 0).any():
         warnings.append(f"{int((found < 0).sum()):,} pairs of the selection are not in this pool any more.")
     warnings += _leaks(table, kept)

@@ -185,7 +185,7 @@ CLIPSCORE = Method(
     "Captioning. EMNLP 2021.",
     meaning="How similar the model finds the image and its caption, looked at by themselves.",
     needs=frozenset(),
-    columns=(Column("clipscore", "Cosine of image and caption, from -1 to 1.", "valuable"),),
+    columns=(Column("clipscore", "Cosine of image and caption, from −1 to 1.", "valuable"),),
     defaults=ModeSettings(),
     work=_clipscore,
 )

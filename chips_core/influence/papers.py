@@ -69,7 +69,7 @@ CHIPS_COLUMNS = (
     Column("utility", "Alignment times learnability times relevance: what CHIPS ranks by.", "valuable", signed=True),
     Column("alignment", "Whether a training step on the pair goes the target set's way.", "valuable", signed=True),
     Column("learnability", "What is left to learn from the pair, 0 to 2; high for wrong pairs too.", "neutral"),
-    Column("relevance", "How near the pair is to the target set's subject, .27 to .73.", "valuable"),
+    Column("relevance", "How near the pair is to the target set's subject, 0.27 to 0.73.", "valuable"),
 )
 ECIF_COLUMNS = (
     Column(

@@ -19,6 +19,12 @@ from pages.parts.images import announce
 
 POOL, RUN = "pool", "run"  # the query parameters
 PAGES = Path(__file__).parents[1]
+WAY_ON = {
+    "none": ("Begin", "overview"),
+    "coming": ("See its job", "runs"),
+    "empty": ("See the reasons", "overview"),
+    "not encoded": ("Encode and score", "runs"),
+}
 
 
 def open_wanted() -> PoolState:
@@ -78,12 +84,16 @@ def current_run(pool: Pool) -> Artifact | None:
     return chosen_run(pool, _kept(RUN))
 
 
-def ready_pool(*, allow: tuple[str, ...] = ("ready",)) -> Pool:
-    """Returns the pool, or says what is the matter with it and ends the page."""
+def ready_pool(title: str, *, allow: tuple[str, ...] = ("ready",)) -> Pool:
+    """Returns the pool; else says under the page's title what is the matter with it, shows the way on, and ends."""
     state = current()
     if state.pool is not None and state.condition in allow:
         return state.pool
+    st.title(literal(title))
     tell_condition(state)
+    words, stem = WAY_ON.get(state.condition, ("", ""))
+    if words and st.button(words, type="primary", key="way_on"):
+        go_to(stem)
     return st.stop()
 
 

@@ -34,7 +34,7 @@ def draw_place(pool: Pool, *, row: int, pair_id: str) -> None:
     st.image(
         _ringed(picture, layout, place, ink=ACCENT[kind]), width=WIDTH, alt="All pairs of the pool, this one ringed"
     )
-    st.text(f"Alike by: {SPACES[space].lower()}.")
+    st.text(f"Laid out by {SPACES[space].lower()}.")
     if has_page("map") and st.button("Show it on the map", key="show_on_map", icon=":material/scatter_plot:"):
         go_to("map", pair=pair_id)
 

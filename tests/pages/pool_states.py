@@ -67,13 +67,20 @@ def not_encoded(folder: Path) -> Path:
 
 
 def scored(folder: Path) -> Path:
-    """Returns a small pool that is encoded, scored, mapped and looked through for duplicates, as the demo is."""
+    """Returns a small pool that is encoded, scored, mapped and looked through for duplicates."""
     path = _encoded(folder, count=36)
     methods = ["clipscore", "negcliploss", "chips", "ecif"]
     asked = {"pool": str(path), "methods": methods, "mode": "paper", "block": 8, "reshuffles": 1}
     run_step("score", asked, progress=Silent())
     run_step("duplicates", {"pool": str(path), "workers": 1}, progress=Silent())
     run_step("map", {"pool": str(path), "neighbours": 5}, progress=Silent())
+    return path
+
+
+def demo(folder: Path) -> Path:
+    """Returns a demo as `chips demo` builds it, of fewer phantoms: its images, its model, its audit, its map."""
+    path = folder / "demo"
+    run_step("demo", {"pool": str(path), "train": 120, "val": 30, "test": 30}, progress=Silent())
     return path
 
 
@@ -123,6 +130,7 @@ STATES: dict[str, Callable[[Path], Path]] = {
     "newer": newer,
     "not encoded": not_encoded,
     "scored": scored,
+    "demo": demo,
     "many": many,
 }
 """How each state is made; given a folder of its own, returns the pool's folder."""

@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from pool_states import STATES, app, words
+from pool_states import app, not_encoded, words
 
 from chips_core.jobs.steps import run_step
 from chips_core.progress import Silent
@@ -12,9 +12,10 @@ from chips_core.store import Review
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(state, tmp_path_factory):
     """A scored pool with two selections and two reviewers."""
-    folder = STATES["scored"](tmp_path_factory.mktemp("made"))
+    scored = state("scored")
+    folder = shutil.copytree(scored.parent, tmp_path_factory.mktemp("made"), dirs_exist_ok=True) / scored.name
     for name, method in (("old", "random"), ("new", "clipscore")):
         run_step("select", {"pool": str(folder), "method": method, "budget": "0.5", "name": name}, progress=Silent())
     asked = {"pool": str(folder), "methods": ["clipscore"], "mode": "paper", "block": 8, "reshuffles": 1, "seed": 1}
@@ -87,14 +88,14 @@ def _differing(test):
 
 def test_compare__verdicts_that_differ_are_counted(pool):
     assert pool
-    assert "1 pairs differ" in words(compare("reviewers"))
+    assert "1 pair differs" in words(compare("reviewers"))
 
 
 @pytest.mark.parametrize(
     ("kind", "says"), [("selections", "Save two"), ("runs", "Score the pool"), ("reviewers", "Two people")]
 )
 def test_compare__what_is_missing_is_said(kind, says, tmp_path, monkeypatch):
-    folder = STATES["not encoded"](tmp_path)
+    folder = not_encoded(tmp_path)
     monkeypatch.setenv("CHIPS_POOL", str(folder))
     monkeypatch.setenv("CHIPS_ROOTS", str(tmp_path))
     assert says in words(compare(kind))

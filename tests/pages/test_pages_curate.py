@@ -4,20 +4,15 @@ import re
 import shutil
 
 import pytest
-from pool_states import STATES, app, words
+from pool_states import app, words
 
 from chips_core.jobs import runner
 from chips_core.store import Pool, Review
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A scored pool to copy from."""
-    return STATES["scored"](tmp_path_factory.mktemp("made"))
-
-
 @pytest.fixture
-def pool(made, tmp_path, monkeypatch):
+def pool(state, tmp_path, monkeypatch):
+    made = state("scored")
     for part in made.parent.iterdir():
         shutil.copytree(part, tmp_path / part.name)
     monkeypatch.setenv("CHIPS_POOL", str(tmp_path / made.name))

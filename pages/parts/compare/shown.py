@@ -88,7 +88,8 @@ def _draw_pairs(pool: Pool, pairs: PairColumns, found: Difference, *, within: Ro
     rows = found.differing if within is None else found.differing[np.isin(found.differing, within)]
     where = "" if within is None else " in the region drawn"
     order = ", those that move most first" if found.change is not None and len(rows) else ""
-    st.text(f"{len(rows):,} pairs differ{where}{order}.")
+    if len(rows):
+        st.text(f"{len(rows):,} pairs differ{where}{order}." if len(rows) > 1 else f"1 pair differs{where}.")
     pages = max(1, -(-len(rows) // PER_PAGE))
     page = st.pagination(pages, max_visible_pages=5, key=f"compare_page_{pages}") if pages > 1 else 1
     part = rows[(page - 1) * PER_PAGE : page * PER_PAGE]

@@ -32,7 +32,10 @@ def draw_bring_in() -> None:
         "a MedMNIST archive, COCO captions, or a folder of DICOM files.",
     )
     if not given:
-        st.text(f"Looked at are: {', '.join(str(root) for root in roots())}. CHIPS_ROOTS names other folders.")
+        st.text(
+            f"What lies in {', '.join(str(root) for root in roots())} can be brought in. "
+            "To name other folders, start the app with CHIPS_ROOTS."
+        )
         return
     images = st.session_state.get("source_images", "")
     shown = _previewed(given, columns=_chosen_columns(given), images=images)

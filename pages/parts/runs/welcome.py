@@ -5,18 +5,18 @@ import streamlit as st
 from chips_core.views.planning import PlannedStep
 from chips_core.views.pools import PoolState, pools_home
 from pages.parts.opened import POOL, choose, go_to, tell_condition
-from pages.parts.runs.jobs import alive_job, start
+from pages.parts.runs.jobs import draw_job, start
 
 
 def draw_welcome(state: PoolState) -> None:
     """Says what to do where there is no pool to show."""
-    tell_condition(state)
-    if state.condition not in ("none", "coming"):
+    if state.condition == "coming":
+        draw_job(state.folder)
         return
-    if state.condition == "coming" or alive_job(state.folder) is not None:
-        if st.button("See its job", type="primary", key="see_job"):
-            go_to("runs", do="pool")
+    if state.condition != "none":
+        tell_condition(state)
         return
+    st.text(f"{state.sentence} A pool is a data set of images and captions, with what is computed and judged of it.")
     demo, own = st.columns(2, border=True)
     demo.subheader("Try the demo")
     demo.text("3,000 synthetic images with planted errors, and a small CLIP to judge them. No real patient is in it.")

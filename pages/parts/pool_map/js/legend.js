@@ -11,7 +11,7 @@ const short = (value) => { // as number() of views/numbers.py
   const size = Math.abs(value);
   let text = value.toPrecision(3);
   if (size && (size < 1e-3 || size >= 1e5)) text = value.toExponential(1).replace("e+", "e");
-  else if (size >= 99.95 || !size) text = many(Math.round(value));
+  else if (size >= 99.95 || !size) text = many(Math.round(value) || 0); // never minus nought
   return text.replaceAll("-", "\u2212");
 };
 
@@ -125,8 +125,9 @@ class Legend {
       button.onclick = () => this.#brush(0, 0);
       return;
     }
-    const missing = this.legend.missing ? `${many(this.legend.missing)} without a value · ` : "";
-    this.note.append(missing + (this.legend.low === this.legend.high ? "" : "drag to filter"));
+    const missing = this.legend.missing ? [`${many(this.legend.missing)} without a value`] : [];
+    const drag = this.legend.low === this.legend.high ? [] : ["drag to filter"];
+    this.note.append([...missing, ...drag].join(" · "));
   }
 
   paint() {
