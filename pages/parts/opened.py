@@ -89,7 +89,7 @@ def ready_pool(title: str, *, allow: tuple[str, ...] = ("ready",)) -> Pool:
     state = current()
     if state.pool is not None and state.condition in allow:
         return state.pool
-    st.title(literal(title))
+    st.title(f"{title:s}")
     tell_condition(state)
     words, stem = WAY_ON.get(state.condition, ("", ""))
     if words and st.button(words, type="primary", key="way_on"):
