@@ -5,7 +5,8 @@ import streamlit as st
 STYLE = """<style>
 [data-testid='stMainBlockContainer'] { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid='stButtonGroup'] button[role='radio'] { min-height: 2.5rem; }
-</style>"""  # the choices of a row stand on one line with its boxes
+[data-testid='stTopNavLink']:focus-visible { outline: 2px solid; outline-offset: -2px; }
+</style>"""  # the choices of a row stand on one line with its boxes; the focus of a page's name was a faint grey
 DARK = """<style>
 [data-testid='stBaseButton-primary'], [data-testid='stBaseButton-primary']:hover,
 [data-testid='stBaseButton-primary']:active, [data-testid='stBaseButton-primary']:focus,

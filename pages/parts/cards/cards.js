@@ -11,18 +11,36 @@ export default function (component) {
   grid.style.setProperty("--lines", String(data.lines));
   grid.setAttribute("role", "list");
   grid.setAttribute("aria-label", data.label);
-  grid.replaceChildren(...data.cards.map((card) => cardElement(card, data, setTriggerValue)));
-  if (!data.cards.length) grid.replaceChildren(textElement("div", "empty", data.empty));
+  grid.pick = (row) => setTriggerValue("picked", row);
+  const held = new Map([...grid.children].map((element) => [element.told, element]));
+  const wanted = data.cards.map((card) => {
+    const told = JSON.stringify([card, data.clickable]);
+    return held.get(told) ?? Object.assign(cardElement(card, data, grid), { told }); // as it was: it may have the focus
+  });
+  if (!wanted.length) wanted.push(textElement("div", "empty", data.empty));
+  show(grid, wanted);
   grid.onkeydown = (event) => moveFocus(grid, event);
   return () => {};
 }
 
-function cardElement(card, data, setTriggerValue) {
+// Puts these elements into the grid; one that is there already is not taken out, for it would lose the focus.
+function show(grid, wanted) {
+  const row = grid.getRootNode().activeElement?.row;
+  const stays = new Set(wanted);
+  [...grid.children].filter((element) => !stays.has(element)).forEach((element) => element.remove());
+  wanted.forEach((element, at) => {
+    if (grid.children[at] !== element) grid.insertBefore(element, grid.children[at] ?? null);
+  });
+  if (row !== undefined) wanted.find((element) => element.row === row)?.focus({ preventScroll: true });
+}
+
+function cardElement(card, data, grid) {
   const element = document.createElement(data.clickable ? "button" : "div");
   element.className = "card" + (data.clickable ? "" : " still") + (card.chosen ? " chosen" : "");
   if (data.clickable) {
     element.type = "button";
-    element.onclick = () => setTriggerValue("picked", card.row);
+    element.row = card.row;
+    element.onclick = () => grid.pick(card.row);
   }
   element.setAttribute("aria-label", `${card.title}. ${card.text}`);
   const frame = document.createElement("div");

@@ -27,7 +27,9 @@ export default function ({ parentElement, data, setTriggerValue }) {
   grid.append(undo);
   const told = element("div", data.ok ? "told" : "told bad", data.told);
   told.setAttribute("role", "status");
+  const at = [...root.querySelectorAll("button")].indexOf(root.getRootNode().activeElement);
   root.replaceChildren(head, grid, told);
+  root.querySelectorAll("button")[at]?.focus({ preventScroll: true }); // the buttons are the same ones, made anew
   const keys = new Set(["z", ...(data.count ? data.choices.map((choice) => choice.key) : [])]);
   const slot = (window.chipsTrace ??= {});
   if (slot.listener) window.removeEventListener("keydown", slot.listener, true);
