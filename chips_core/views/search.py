@@ -55,8 +55,7 @@ def find(pairs: PairColumns, query: str, *, way: Literal["words", "id"]) -> Hits
     column = "caption" if way == "words" else "pair_id"
     texts = pa.array(pairs.texts(column))
     rows = search.by_words(texts, wanted) if way == "words" else search.by_id(texts, wanted)
-    holds = "captions hold every word" if way == "words" else "ids hold it"
-    return Hits(rows, f"{len(rows):,} {holds}." if len(rows) else _nothing(way), ranked=way == "id")
+    return Hits(rows, _found(way, len(rows)), ranked=way == "id")
 
 
 def find_meaning(pool: Pool, query: str, *, spec: ModelSpec, k: int = HITS) -> Hits:
@@ -176,5 +175,7 @@ def _silent() -> InputError:
     return InputError("The model gave no answer; there may be too little memory for it.", fix="search by words.")
 
 
-def _nothing(way: Way) -> str:
-    return {"words": "No caption holds every word.", "id": "No id holds it.", "meaning": ""}[way]
+def _found(way: Literal["words", "id"], count: int) -> str:
+    what, sought = {"words": ("caption", "every word"), "id": ("id", "it")}[way]
+    number = f"{count:,}" if count else "No"
+    return f"{number} {what}s hold {sought}." if count > 1 else f"{number} {what} holds {sought}."

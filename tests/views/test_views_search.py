@@ -41,6 +41,7 @@ def test_find__ids_exact_first(pool):
     assert find(PairColumns(pool), "p3", way="id").rows.tolist() == [3]
     assert find(PairColumns(pool), "p", way="id").rows.tolist() == [0, 1, 2, 3, 4, 5]
     assert find(PairColumns(pool), "zzz", way="id").sentence == "No id holds it."
+    assert find(PairColumns(pool), "p3", way="id").sentence == "1 id holds it."
 
 
 def test_find_similar__by_image_and_by_caption(pool):

@@ -22,9 +22,10 @@ void main() {
   float layer = chosen ? -0.5 : 0.0;
   float alpha = opacity;
   float side = size;
+  if (filtering && !choosing) { alpha = max(opacity, 0.85); side = size * 1.35 + 0.6; }
   if (choosing && chosen) { alpha = max(opacity, 0.85); side = size * 1.35 + 0.6; }
   if (choosing && !chosen) { colour = mix(colour, ground, filtering ? 0.2 : 0.6); alpha = opacity * (filtering ? 0.85 : 0.55); layer = 0.3; }
-  if (hidden) { colour = grey; alpha = opacity * (chosen ? 0.45 : 0.22); layer = chosen ? 0.2 : 0.6; side = size * 0.85; }
+  if (hidden) { colour = grey; alpha = opacity * (chosen ? 0.45 : 0.2); layer = chosen ? 0.2 : 0.6; side = size * 0.75; }
   gl_Position = vec4(place * view.xy + view.zw, layer, 1.0);
   gl_PointSize = side;
   reach = side;
