@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOUNDATIONS = {"errors", "config", "fingerprint", "atomic", "disk", "outcomes", "progress", "pairs_schema"}
+FOUNDATIONS = {"errors", "config", "fingerprint", "atomic", "disk", "outcomes", "progress", "pairs_schema", "numbers"}
 LAYERS = {
     **dict.fromkeys(FOUNDATIONS, 0),
     **dict.fromkeys(("data", "clip", "influence", "store", "phantoms"), 1),

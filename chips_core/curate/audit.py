@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from chips_core.curate.candidates import Candidates, Floats, Mask, Rows
 from chips_core.curate.herding import herded, in_proportion
 from chips_core.errors import UsageError
+from chips_core.influence.titles import title_of
 
-SUSPICIONS = {  # raw, so that their shape tells; the queue itself is made of ranks
-    "peer_loss": "peer loss",
-    "label_contradiction": "caption against label",
-}
+SUSPICIONS = ("peer_loss", "label_contradiction")  # raw, so that their shape tells; the queue itself is made of ranks
 SPREAD_OVER = "source"  # the column whose values keep their shares
 LEAST, MOST, MARGIN = 0.05, 0.5, 1.5
 OF_A_CLASS = 0.5  # no class loses more of its pairs than this to the audit
@@ -71,14 +69,14 @@ def audit(table: Candidates, *, rows: Rows, drop: float | None, seed: int) -> Au
 
 def estimated_share(table: Candidates, *, rows: Rows) -> tuple[float, str]:
     """Returns the share of pairs to drop, and in words how it was found."""
-    found = {said: second_group(table.columns[n].values[rows]) for n, said in SUSPICIONS.items() if n in table.columns}
+    found = {n: second_group(table.columns[n].values[rows]) for n in SUSPICIONS if n in table.columns}
     if not found:
-        found = {"the ranking column": second_group(_suspicion(table)[rows])}
+        found = {"ranking": second_group(_suspicion(table)[rows])}
     name = max(found, key=lambda key: found[key])
     share = float(np.clip(MARGIN * found[name], LEAST, MOST))
     words = (
-        f"The audit drops {share:.1%}: by {name}, {found[name]:.1%} of the pairs form a second, suspect group "
-        f"(mirror fit); half as many again go, at least {LEAST:.0%} and at most {MOST:.0%}."
+        f"The audit drops {share:.1%}: by {title_of(name).lower()}, {found[name]:.1%} of the pairs form a second, "
+        f"suspect group (mirror fit); half as many again go, at least {LEAST:.0%} and at most {MOST:.0%}."
     )
     return share, words
 

@@ -120,6 +120,8 @@ def _chosen(plan: ExportPlan) -> str:
     """Returns how the pairs were chosen: the recipe in words, what the method said, and the papers."""
     recipe = _inner(plan.record.get("recipe", {}))
     asked = {name: value for name, value in recipe.items() if value not in ((), [], 0, False, "")}
+    if AUDIT not in str(recipe.get("method", "")):
+        asked.pop("drop", None)
     if "budget" in asked:
         asked["budget"] = budget_in_words(str(asked["budget"]))
     rules = [(RULES[name], _value(asked[name])) for name in RULES if name in asked]

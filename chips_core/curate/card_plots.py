@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from chips_core.curate.export_plan import Coverage, ScoreChange
+from chips_core.influence.titles import title_of
+from chips_core.numbers import number
 
 WIDE, HIGH = 300, 84
 MOST_VALUES = 40
@@ -63,10 +65,11 @@ def scores(found: Sequence[ScoreChange]) -> str:
 def _shape(change: ScoreChange) -> str:
     found = change.shape
     most = max(*found.before, *found.after[0], 1e-9)
-    words = f"{change.column}: median {number(found.middle[0])} before, {number(found.middle[1])} after"
+    title = title_of(change.column)
+    words = f"{title}: median {number(found.middle[0])} before, {number(found.middle[1])} after"
     zero = f'<line x1="{found.zero * WIDE:.1f}" x2="{found.zero * WIDE:.1f}" y1="0" y2="{HIGH}"/>' if found.zero else ""
     return (
-        f"<figure><figcaption><span>{escape(change.column)}</span>"
+        f"<figure><figcaption><span>{escape(title)}</span>"
         f'<span class="quiet">{TOWARDS[change.higher_is]}</span></figcaption>'
         f'<svg class="wide" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{escape(words)}">'
         f'<path d="{_steps(found.before, most)}L{WIDE} {HIGH}L0 {HIGH}Z" style="fill:var(--base)"/>'
@@ -84,9 +87,3 @@ def _steps(shares: Sequence[float], most: float) -> str:
         f"L{(at + 1) * step:.1f} {HIGH - share / most * (HIGH - 3):.1f}"
         for at, share in enumerate(shares)
     )
-
-
-def number(value: float) -> str:
-    """Returns a number in three digits, small ones with an exponent, with true minus signs."""
-    small = 0 < abs(value) < 1e-3
-    return (f"{value:.1e}".replace("e-0", "e-") if small else f"{value:.3g}").replace("-", "−")

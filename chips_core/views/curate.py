@@ -20,10 +20,10 @@ from chips_core.curate.recipe import AUDIT, CLIPCOV, NEED_FEATURES, RANDOM, SEMD
 from chips_core.curate.select import Selected, select
 from chips_core.curate.suspects import suspects
 from chips_core.errors import ChipsError
+from chips_core.influence import titles
+from chips_core.influence.titles import title_of
 from chips_core.store import Pool, Review
 from chips_core.store.review_database import FILE as REVIEW
-from chips_core.views import runs
-from chips_core.views.runs import title_of
 
 FEATURES_LIMIT = 50_000  # pairs up to which ClipCov and SemDeDup answer while one waits
 AUDIT_LIMIT = 200_000  # likewise for the herding of the audit
@@ -212,7 +212,7 @@ def title_of_method(method: str) -> str:
     """Returns a method's name for a person; of a mixture for example `Least suspect 2 : Random 1`."""
     if "," not in method:
         name = method.partition(":")[0]
-        return TITLES.get(name) or runs.title_of_method(name)
+        return TITLES.get(name) or titles.title_of_method(name)
     parts = [part.strip().partition(":") for part in method.split(",")]
     return " : ".join(f"{title_of_method(name)} {float(weight or 1):g}" for name, _, weight in parts)
 

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from chips_core.influence.titles import title_of
 from chips_core.insight.vectors import Space
 from chips_core.outcomes import Outcome
 from chips_core.store import Pool
 from chips_core.store.review import content_hash
-from chips_core.views.runs import title_of
 
 MAPS, SCORES = "maps", "scores"
 SPACES: Mapping[Space, str] = {"image": "Images", "text": "Captions", "joint": "Both"}

@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from chips_core.errors import InputError
+from chips_core.influence.titles import title_of
 from chips_core.outcomes import Outcome
 from chips_core.store import Pool
 from chips_core.store.review import content_hash
-from chips_core.views.runs import title_of
 from chips_core.views.verdicts import CHOICES, Held, Precision, precision
 
 KIND = "scores"

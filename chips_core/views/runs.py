@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from chips_core.influence.titles import title_of, title_of_method
 from chips_core.insight.summary import Histogram, histogram
 from chips_core.store import Pool
 from chips_core.store.manifest import Artifact
@@ -23,35 +24,6 @@ SHAPES = 8  # distributions on the Overview page
 BINS = 36
 WORDS_OF_SPACE = {"image": "by images", "text": "by captions", "joint": "by both"}
 LEADING = ("queue", "ecif", "chips")  # the methods that this product is about come first
-LABELS_OF_SCORES = {
-    "queue": "Misalignment queue",
-    "misalignment": "Misalignment queue",
-    "peer_loss": "Peer loss",
-    "influence": "Influence",
-    "label_contradiction": "Caption against label",
-    "utility": "CHIPS utility",
-    "alignment": "CHIPS alignment",
-    "learnability": "CHIPS learnability",
-    "relevance": "CHIPS relevance",
-    "delta_loss_if_removed": "ECIF: loss if removed",
-    "posi_if": "ECIF: as its own match",
-    "nega_if": "ECIF: as others' negative",
-    "clipscore": "CLIPScore",
-    "negcliploss": "negCLIPLoss",
-}
-TITLES_OF_METHODS = {
-    "queue": "Misalignment queue",
-    "clipscore": "CLIPScore",
-    "negcliploss": "negCLIPLoss",
-    "normsim": "NormSim",
-    "chips_audit": "CHIPS, audit mode",
-    "chips_paper": "CHIPS, paper mode",
-    "ecif_audit": "ECIF, audit mode",
-    "ecif_paper": "ECIF, paper mode",
-    "trak": "TRAK",
-    "tracin": "TracIn",
-    "knn_shapley": "kNN-Shapley",
-}
 Meaning = Literal["suspect", "valuable", "neutral"]
 
 
@@ -162,18 +134,6 @@ def _shape(entry: Mapping[str, Any], values: pd.Series) -> ScoreShape:
         signed=bool(entry.get("signed", False)),
         histogram=histogram(numbers, bins=BINS),
     )
-
-
-def title_of(column: str) -> str:
-    """Returns a score's name for a person."""
-    method, _, name = column.rpartition(".")
-    title = LABELS_OF_SCORES.get(name) or name.replace("_", " ").capitalize()
-    return f"{title} ({method})" if method else title
-
-
-def title_of_method(name: str) -> str:
-    """Returns a method's name for a person."""
-    return TITLES_OF_METHODS.get(name) or name.replace("_", " ").capitalize()
 
 
 def _without_mode(method: str) -> str:

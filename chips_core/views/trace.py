@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from chips_core.insight.vectors import Projected, Taken, gathered
+from chips_core.numbers import MINUS, number
 from chips_core.store import Pool
-from chips_core.views.numbers import MINUS, number
 
 LARGEST = 20_000  # pairs of a split that are compared with each other
 STATES = ("before", "predicted", "retrained")

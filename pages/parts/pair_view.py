@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
+from chips_core.numbers import number
 from chips_core.store import Pool
 from chips_core.views import pair as pairs
-from chips_core.views.numbers import number
 from chips_core.views.pair import Whole
 from chips_core.views.queue import EVERY, Scored, runs_of
 from chips_core.views.verdicts import Ledger, default_reviewer

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from chips_core.insight.summary import Counts
-from chips_core.views.numbers import number
+from chips_core.numbers import number
 from chips_core.views.runs import ScoreShape
 
 HERE = Path(__file__).parent

@@ -126,9 +126,12 @@ def _draw_start(pool: Pool, asked: _Asked) -> None:
     busy = alive_job(pool.path) is not None
     button, words = st.columns([1, 3], vertical_alignment="center")
     replace = False
-    there = {found.name for found in exports_there(pool.id)}
+    there = {found.name: found.pool for found in exports_there(pool.id)}
     if asked.name in there:
-        replace = words.checkbox("Replace the export of that name", key="curate_force")
+        replace = words.checkbox(
+            "Replace the export of that name" + ", which is of another pool" * (there[asked.name] != pool.id),
+            key="curate_force",
+        )
     else:
         words.text("Goes to the folder 'exports' beside the pools, with a manifest and a data card.")
     blocked = busy or (asked.name in there and not replace)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from chips_core.curate.distribution import Distribution
-from chips_core.views.numbers import number
+from chips_core.numbers import number
 from chips_core.views.small_map import SmallMap
 
 HERE = Path(__file__).parent

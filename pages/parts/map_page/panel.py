@@ -6,8 +6,8 @@ import numpy as np
 import streamlit as st
 
 from chips_core.insight.vectors import Space
+from chips_core.numbers import column_format, number
 from chips_core.views.map import Choice, MapCard, Rows, ordered, score_table, table_of
-from chips_core.views.numbers import column_format, number
 from chips_core.views.search import find_similar
 from pages.parts.cards import Card, cards
 from pages.parts.errors import errors_shown

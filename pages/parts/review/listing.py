@@ -2,8 +2,8 @@
 
 import streamlit as st
 
+from chips_core.numbers import column_format
 from chips_core.views import queue as queues
-from chips_core.views.numbers import column_format
 from chips_core.views.walk import at
 from pages.parts.review.bulk import judge_all
 from pages.parts.review.controls import ONE, VIEW

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from chips_core.numbers import number
 from chips_core.views import pair as pairs
 from chips_core.views import queue as queues
 from chips_core.views.nearby import Near
-from chips_core.views.numbers import number
 from chips_core.views.queue import Codes
 from chips_core.views.verdicts import CHOICES, FIRST, WRONG_MEANS, Answer, tally
 from chips_core.views.walk import Walk, place_of

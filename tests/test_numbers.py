@@ -2,7 +2,7 @@
 
 import pytest
 
-from chips_core.views.numbers import column_format, number
+from chips_core.numbers import column_format, number
 
 
 @pytest.mark.parametrize(
