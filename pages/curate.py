@@ -15,7 +15,7 @@ name, picker = st.columns([3, 1], vertical_alignment="bottom")
 name.title("Curate")
 with picker:
     draw_picker()
-draw_job(pool.path)
+draw_job(pool.path, about=("measure", "export", "pretrain"))
 DRAW = {LAB: draw_lab, KEPT: draw_kept, EXPORT: draw_export}
 try:
     DRAW[place()](pool)

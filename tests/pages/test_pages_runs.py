@@ -113,13 +113,20 @@ def test_k10__a_name_that_is_none_starts_nothing(started: Started, tmp_path: Pat
     assert not started
 
 
-def test_job__a_failure_says_what_to_do_and_can_be_resumed(started: Started, tmp_path: Path) -> None:
-    pool = not_encoded(tmp_path)
+def job_of(pool: Path, *, step: str, state: dict[str, object]) -> Path:
+    """Writes a job into a pool as it would stand on disk; returns its folder."""
     job = pool / "jobs" / "20260101T000000000000"
     job.mkdir(parents=True)
-    (job / "request.json").write_text(json.dumps({"steps": [{"step": "encode", "settings": {"pool": str(pool)}}]}))
-    failed = {"status": "failed", "message": "No weights here. Fix: put them there.", "stage": "encode", "exit_code": 3}
-    (job / "state.json").write_text(json.dumps(failed))
+    (job / "request.json").write_text(json.dumps({"steps": [{"step": step, "settings": {"pool": str(pool)}}]}))
+    (job / "state.json").write_text(json.dumps(state))
+    return job
+
+
+FAILED: dict[str, object] = {"status": "failed", "message": "No weights here. Fix: put them there.", "exit_code": 3}
+
+
+def test_job__a_failure_says_what_to_do_and_can_be_resumed(started: Started, tmp_path: Path) -> None:
+    job_of(not_encoded(tmp_path), step="encode", state=FAILED)
     test = app("runs.py")
     assert "No weights here. Fix: put them there." in words(test).replace("\\", "")
     test.button(key="resume_job").click().run()
@@ -127,15 +134,31 @@ def test_job__a_failure_says_what_to_do_and_can_be_resumed(started: Started, tmp
     assert [step.step for step in started[0][1]] == ["encode"]
 
 
+@pytest.mark.parametrize(("step", "told"), [("encode", False), ("export", True)])
+@pytest.mark.usefixtures("started")
+def test_job__curate_tells_of_its_own_failures_only(tmp_path: Path, step: str, told: bool) -> None:
+    job_of(not_encoded(tmp_path), step=step, state=FAILED)
+    assert ("No weights here" in words(app("curate.py"))) == told
+
+
+@pytest.mark.usefixtures("started")
+def test_job__of_a_pool_to_come_is_shown_on_the_overview_and_other_pages_lead_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_of(tmp_path / "coming", step="demo", state=FAILED)
+    monkeypatch.setenv("CHIPS_POOL", str(tmp_path / "coming"))
+    assert "No weights here" in words(app()).replace("\\", "")
+    test = app("map.py")
+    assert [title.value for title in test.title] == ["Map"]
+    test.button(key="way_on").click().run()
+    assert "No weights here" in words(test).replace("\\", "")
+
+
 @pytest.mark.usefixtures("started")
 def test_job__while_one_is_alive_no_other_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = not_encoded(tmp_path)
-    job = pool / "jobs" / "20260101T000000000000"
-    job.mkdir(parents=True)
-    (job / "request.json").write_text(json.dumps({"steps": [{"step": "encode", "settings": {}}]}))
     me = {"pid": os.getpid(), "pid_started": psutil.Process().create_time()}
     at = {"status": "running", "stage": "encode", "done": 5, "total": 10, "rate": 2.0, "seconds_left": 125.0}
-    (job / "state.json").write_text(json.dumps(me | at))
+    job = job_of(not_encoded(tmp_path), step="encode", state=me | at)
     test = app("runs.py")
     assert "5 of 10 pairs · 2 a second · 2 min 05 s left" in words(test)
     assert not [button for button in test.button if button.key == "start_pool"]

@@ -1,6 +1,6 @@
 """Jobs on the page: the one at work, shown every second while it is alive, and the earlier ones."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -48,15 +48,20 @@ def at_work_in_words(pool: Path) -> str:
     return f"{_stage(job)}{share}"
 
 
-def draw_job(pool: Path) -> None:
-    """Draws the job at work, or what became of the last one where that was not success."""
+def draw_job(pool: Path, *, about: Collection[str] | None = None) -> None:
+    """Draws the job at work, or what became of the last one where that was not success.
+
+    Args:
+        pool: its folder.
+        about: the steps whose failure is told here; None for all.
+    """
     found = runner.jobs(pool)
     if not found:
         return
     alive = next((job for job in found if job.alive), None)
     if alive is not None:
         _draw_alive(alive.folder)
-    elif found[0].state.status != "done":
+    elif found[0].state.status != "done" and (about is None or {step.step for step in found[0].steps} & set(about)):
         _draw_ended(found[0])
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chips_core.jobs.trace_pool import Prepared
 
 LONGEST_NAME, SHORT_NAME, SHOWN = 28, 24, 60
-LEAST_HEIGHT, OF_A_CLASS, OF_THE_NAMES = 320, 17, 170  # pixels
+LEAST_HEIGHT, OF_A_CLASS, OF_THE_NAMES, NARROWEST = 320, 17, 170, 440  # pixels
 
 
 def draw_errors(pool: Pool, ready: "Prepared") -> None:
@@ -119,7 +119,7 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
     wrong = truth != guess
     quiet = "#b4bac0" if st.context.theme.type == "dark" else "#565c63"
     height = _height(classes)
-    size = 0.9 * min((height - OF_THE_NAMES) / max(len(classes), 6), 3 * OF_A_CLASS)
+    size = 0.9 * min((height - OF_THE_NAMES), NARROWEST) / max(len(classes), 10)
     heat = np.where(wrong, np.sqrt(values / max(1, values[wrong].max() if wrong.any() else 1)), 0.0)
     marker = {
         "symbol": "square",
