@@ -76,10 +76,10 @@ def marks(line: Any) -> str:
 
 
 def shortened(name: str, *, most: int) -> str:
-    """Returns a name with its middle left out where it is longer than `most`: classes differ at either end."""
+    """Returns a name with its middle left out where it is longer than `most`: classes mostly differ at the end."""
     if len(name) <= most:
         return name
-    head = most // 2
+    head = most // 3
     return f"{name[:head]}…{name[len(name) - (most - head - 1) :]}"
 
 
@@ -102,7 +102,7 @@ def removal_in_words(found: Mapping[str, Any], *, images: int) -> str:
     really = "Really retrained" if states[-1] == "retrained" else "Predicted"
     right = f"{last['right']:,} of {images:,} right"
     if images == 1:
-        right = "right now" if last["right"] else "still wrong"
+        right = "now right" if last["right"] else "still wrong"
     return f"{really} without {found['removed']:,} pairs: {right}. Loss {losses}."
 
 

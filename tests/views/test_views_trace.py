@@ -65,15 +65,15 @@ def test_accuracy__in_words_and_lines():
 
 
 def test_shortened__leaves_out_the_middle_and_no_more_than_asked():
-    assert trace.shortened("chest-radiograph:pleural-effusion", most=15) == "chest-r…ffusion"
-    assert trace.shortened("chest-radiograph:pneumothorax", most=8) == "ches…rax"
+    assert trace.shortened("chest-radiograph:pleural-effusion", most=15) == "chest…-effusion"
+    assert trace.shortened("chest-radiograph:pneumothorax", most=8) == "ch…horax"
     assert trace.shortened("normal", most=6) == "normal"
 
 
 def test_removal_in_words__of_one_image_and_of_several():
     found = {"removed": 3, "before": {"loss": 2.0, "right": 0}, "predicted": {"loss": 1.5, "right": 1}}
     assert trace.removal_in_words(found, images=1) == (
-        "Predicted without 3 pairs: right now. Loss 2.000 before, 1.500 predicted."
+        "Predicted without 3 pairs: now right. Loss 2.000 before, 1.500 predicted."
     )
     again = {**found, "retrained": {"loss": 1.6, "right": 4}}
     assert "Really retrained without 3 pairs: 4 of 9 right." in trace.removal_in_words(again, images=9)

@@ -16,7 +16,7 @@ from pages.parts.review.desk import Desk
 
 LONGEST, LONGEST_ALONE = 4_000, 100_000  # characters of the pair's caption in the queue, and in its own view
 NEAR_TEXT = 180  # of other captions beside it
-NEARLY_ALL, ALMOST = 0.99, 0.999  # from the first on a share is told to a tenth of a per cent, and never as all
+ALMOST = 0.999  # a share is never told as all
 AHEAD = 3  # pairs whose images are fetched in advance
 KEY_OF = {str(choice.verdict): choice.key for choice in CHOICES}
 FACTS = ("label", "modality", "split", "group", "source")
@@ -89,9 +89,7 @@ def _why(desk: Desk, row: int, *, near: Near | None) -> dict[str, Any]:
         {
             "title": part.title,
             "share": round(part.suspicion, 4),
-            "text": f"{min(part.suspicion, ALMOST):.1%}"
-            if round(part.suspicion, 2) >= NEARLY_ALL
-            else f"{part.suspicion:.0%}",
+            "text": f"{min(part.suspicion, ALMOST):.1%}",
             "loud": part.suspicion >= pairs.NOTABLE,
             "help": f"More suspect than {part.suspicion:.1%} of the pool. Its value is {number(part.value)}.",
         }
