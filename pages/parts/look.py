@@ -5,6 +5,7 @@ import streamlit as st
 STYLE = """<style>
 [data-testid='stMainBlockContainer'] { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid='stButtonGroup'] button[role='radio'] { min-height: 2.5rem; }
+[data-testid='stButtonGroup'] button[role='radio'][aria-checked='true']:hover { color: inherit; }
 [data-testid='stTopNavLink']:focus-visible { outline: 2px solid; outline-offset: -2px; }
 </style>"""  # the choices of a row stand on one line with its boxes; the focus of a page's name was a faint grey
 DARK = """<style>

@@ -17,6 +17,10 @@ PAGES = {
     "/map": ".stage[data-drawn]",
     "/misaligned": ".review .keys button",
     "/pair?pair=p2": ".charts",
+    "/mispredictions": "[data-testid='stAlert']",
+    "/curate": "[data-testid='stAlert']",
+    "/compare": "[data-testid='stAlert']",
+    "/runs": "[data-testid='stDataFrame']",
 }
 NAMELESS = """() => {
   const found = [];
