@@ -32,7 +32,7 @@ from chips_core.influence.passes import Tick, score_pairs
 from chips_core.influence.relative import Sizes
 
 FIT = FitSettings(epochs=15, relative_rate=0.02, proximal=0.05, patience=None)
-SETTINGS = EcifSettings(curvature_pairs=1024)  # with TOLERANCE: a click answers in less than a second
+SETTINGS = EcifSettings(damping=0.03, curvature_pairs=1024)  # with TOLERANCE: a click answers in less than a second
 TOLERANCE = 1e-3  # of H⁻¹v; its error is far below that of the curvature itself
 REPEATS = 2  # reshuffles of the blocks
 
