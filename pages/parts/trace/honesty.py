@@ -23,5 +23,6 @@ def draw_honesty(pool: Pool, ready: "Prepared") -> None:
         return
     st.text("Not measured on this pool yet; relative influence waits for the same job. It takes a minute or two.")
     pressed = st.button("Measure it", key="measure_honesty", width="stretch")
-    if pressed and start(pool.path, [PlannedStep("trace", {"pool": str(pool.path)})]):
+    asked = {"pool": str(pool.path), "question": ready.question}
+    if pressed and start(pool.path, [PlannedStep("trace", asked)]):
         go_to("runs")
