@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from chips_core.errors import NoTargetSet
+from chips_core.errors import NoTargetSet, NotFitted
 from chips_core.store import Pool
 from chips_core.views.trace import CAPTION, CLASS, left_out_in_words, why_not_there
 from pages.parts.errors import errors_shown, in_words
 from pages.parts.opened import literal, ready_pool
+from pages.parts.trace.honesty import offer_job
 from pages.parts.trace.resources import SPLIT, errors_of, prepared_of
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
-    from chips_core.jobs.trace_pool import Prepared
+    from chips_core.jobs.trace_pool import Prepared, Question
 
 LONGEST_ID = 500
 NAMES = ("image", "truth", "guess")  # of the address: a test image, or a cell of the matrix
@@ -31,11 +32,23 @@ def back() -> None:
 def ready_for(pool: Pool) -> "tuple[Prepared, str]":
     """Returns the pool ready for the question of the address; for captions where there are no classes, and why."""
     if st.query_params.get(ASK) == CAPTION:
-        return prepared_of(pool, CAPTION), ""
+        return ready_or_offered(pool, CAPTION), ""
     try:
-        return prepared_of(pool, CLASS), ""
+        return ready_or_offered(pool, CLASS), ""
     except NoTargetSet as error:
-        return prepared_of(pool, CAPTION), in_words(error)
+        missing = in_words(error)
+        return ready_or_offered(pool, CAPTION, missing=missing), missing
+
+
+def ready_or_offered(pool: Pool, question: "Question", *, missing: str = "") -> "Prepared":
+    """Returns the pool ready for a question; where that takes too long to wait for, offers the job instead."""
+    try:
+        return prepared_of(pool, question)
+    except NotFitted as error:
+        for words in filter(None, (missing, f"{error.what} That takes minutes, so it is a job.")):
+            st.info(literal(words))
+        offer_job(pool, "Fit the model and measure", question=question)
+        return st.stop()
 
 
 def draw_first(ready: "Prepared", missing: str) -> None:
@@ -86,9 +99,16 @@ def draw_question(ready: "Prepared") -> None:
     if ready.question == CAPTION and st.query_params.get(ASK) != CAPTION:
         return  # there is no other
     st.session_state[ASK] = ready.question
-    words = {CLASS: "classes", CAPTION: "captions"}
+    words = {CLASS: "Wrong class", CAPTION: "Wrong caption"}
     st.segmented_control(
-        "Errors of", list(words), format_func=words.__getitem__, key=ASK, required=True, on_change=change_question
+        "Errors",
+        list(words),
+        format_func=words.__getitem__,
+        key=ASK,
+        required=True,
+        on_change=change_question,
+        label_visibility="collapsed",
+        width="stretch",
     )
 
 
@@ -101,7 +121,7 @@ def change_question() -> None:
 
 
 pool = ready_pool()
-title, corner = st.columns([5, 1], vertical_alignment="bottom")
+title, corner = st.columns([4, 1], vertical_alignment="bottom")
 title.title("Mispredictions")
 with errors_shown():
     draw_all(pool, corner)

@@ -19,11 +19,11 @@ import torch
 
 from chips_core import fingerprint
 from chips_core.config import at_least
-from chips_core.errors import InputError, NoTargetSet
+from chips_core.errors import InputError, NoTargetSet, NotFitted
 from chips_core.influence.blocks import BlockPlan
 from chips_core.influence.relative import PROBES, Sizes
 from chips_core.jobs.evaluate import EncodedSplit, encoded_split
-from chips_core.jobs.fitting import fitted_heads
+from chips_core.jobs.fitting import fitted_heads, is_fitted
 from chips_core.jobs.scoring_set import ScoringSet, scoring_set
 from chips_core.progress import Progress
 from chips_core.store import Pool
@@ -32,6 +32,7 @@ from chips_core.verify.tracer import FIT, SETTINGS, Honesty, Tracer, honesty_of
 
 KIND, HONESTY = "traces", "honesty"
 REMOVALS, SHARE, HONEST_IMAGES = 24, 0.02, 12
+FITTED_AT_ONCE = 5_000  # pairs to which the heads are fitted while a person waits; more are work for a job
 MOST_CAPTIONS = 5_000  # pairs of a split whose captions are compared: every image with every caption
 NO_LABELS = "retrieval errors need no labels (chips trace --question caption)."
 Bools = npt.NDArray[np.bool_]
@@ -112,13 +113,22 @@ def prepare(pool: Pool, settings: Settings, *, progress: Progress, measure: bool
         pool: the pool.
         settings: see `Settings`.
         progress: told of the fit and of the measurement.
-        measure: measure the sizes of the removals where they are missing; it takes a minute, all else seconds.
+        measure: measure the sizes of the removals where they are missing, and fit however large the pool is: minutes.
+
+    Raises:
+        NotFitted: `measure` is off, and the fit, which is missing, is no matter of seconds.
     """
     if not pool.feature_sets():
         raise InputError(f"Pool '{pool.path.name}' is not encoded yet.", fix="run: chips encode POOL --model NAME")
     features, plan = settings.features or pool.feature_sets()[-1].name, BlockPlan()
     found = scoring_set(pool, target=settings.target, plan=plan, features=features)
     classes, prompts, test = _asked(pool, found, settings, features=features)
+    large = len(found.rows) > FITTED_AT_ONCE
+    if not measure and large and not is_fitted(pool, found, features=features, settings=FIT):
+        raise NotFitted(
+            f"The model is not fitted to the {len(found.rows):,} pairs of pool '{pool.path.name}' yet.",
+            fix=f"run: chips trace POOL --question {settings.question}",
+        )
     with pool.writing("trace") if measure else nullcontext():
         fitted = fitted_heads(pool, found, features=features, progress=progress, settings=FIT)
         tracer = Tracer(found.inputs.pool, found.inputs.heads, fitted, plan, prompts)

@@ -101,17 +101,17 @@ def removal_in_words(found: Mapping[str, Any], *, images: int) -> str:
     right = f"{last['right']:,} of {images:,} right"
     if images == 1:
         right = "right now" if last["right"] else "still wrong"
-    return f"{really} without {found['removed']:,} pairs: {right}. Loss {losses}."
+    pairs = "pair" if found["removed"] == 1 else "pairs"
+    return f"{really} without {found['removed']:,} {pairs}: {right}. Loss {losses}."
 
 
 def honesty_in_words(found: Measured) -> str:
     """Returns in words how predicted and real changes agree on this pool, at the heads that the page traces."""
     return (
-        f"As this page does it (heads fitted to the whole pool and stopped early): {found.removals:,} times "
-        f"{found.removed:,} random pairs were left out and the heads fitted again in the same way. Predicted and real "
-        f"change of the loss of {found.images:,} wrong predictions: rank correlation {found.spearman:.2f}, "
-        f"real = {found.slope:.1f} \u00d7 predicted. Heads that stop early are at no minimum, so trust the order more "
-        "than the size."
+        f"As this page does it (heads trained on the whole pool for a set number of passes, not to a minimum): "
+        f"{found.removals:,} times {found.removed:,} random pairs were left out and the heads trained again in the "
+        f"same way. Predicted and real change of the loss of {found.images:,} wrong predictions: rank correlation "
+        f"{found.spearman:.2f}, real = {found.slope:.1f} \u00d7 predicted. Trust the order more than the size."
     )
 
 

@@ -7,6 +7,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from tiny import tiny_dataset, tiny_model
 
+from chips_core.jobs import runner, trace_pool
+from chips_core.jobs.runner import StepRequest
 from chips_core.jobs.steps import run_step
 from chips_core.jobs.trace_answers import accuracy_of, errors_table, explain
 from chips_core.jobs.trace_pool import Prepared, Settings, prepare
@@ -248,6 +250,21 @@ def test_page__both_questions_can_be_asked_where_there_are_labels(monkeypatch, p
     at.get("button_group")[0].set_value("class").run()
     assert "test images wrong" in said(at)
     assert "ask" not in at.query_params
+
+
+def test_page__a_large_pool_is_fitted_by_a_job_not_while_one_waits(monkeypatch, tmp_path):
+    folder = build(tmp_path, change=without_labels)
+    monkeypatch.setattr(trace_pool, "FITTED_AT_ONCE", 10)
+    at = opened(monkeypatch, folder)
+    assert "has no labels" in said(at)
+    assert "not fitted to the 48 pairs" in said(at)
+    started = []
+    monkeypatch.setattr(runner, "start", lambda pool, steps: started.append((pool, *steps)))
+    at.button(key="trace_job").click().run()  # it would go on to the page of the jobs, if this were the whole app
+    asked = {"pool": str(folder), "question": "caption"}
+    assert started == [(folder, StepRequest("trace", asked))]
+    run_step("trace", {**asked, "probes": 8}, progress=Silent())
+    assert "Own caption first" in said(opened(monkeypatch, folder))
 
 
 def test_page__without_a_test_split_says_so(monkeypatch, tmp_path):
