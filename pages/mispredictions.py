@@ -55,8 +55,8 @@ def draw_first(ready: "Prepared", missing: str) -> None:
     """Draws what to know before any figure: leaks, what is missing, what was left out."""
     leaked = int(ready.test.leaked.sum())
     if leaked:
-        images = "test image is" if leaked == 1 else "test images are"
-        st.error(f"Leak: {leaked:,} {images} in the training pairs too. Accuracy on them means little.")
+        images, them = ("test image is", "it") if leaked == 1 else ("test images are", "them")
+        st.error(f"Leak: {leaked:,} {images} in the training pairs too. What is measured on {them} means little.")
     if missing:
         st.info(literal(missing))
     if ready.test.left_out:
