@@ -22,6 +22,11 @@ def draw_honesty(pool: Pool, ready: "Prepared") -> None:
         st.text(views.honesty_in_words(ready.honesty))
         return
     st.text("Not measured on this pool yet; relative influence waits for the same job. It takes a minute or two.")
-    pressed = st.button("Measure it", key="measure_honesty", width="stretch")
-    if pressed and start(pool.path, [PlannedStep("trace", {"pool": str(pool.path)})]):
+    offer_job(pool, "Measure it", question=ready.question)
+
+
+def offer_job(pool: Pool, words: str, *, question: str) -> None:
+    """Draws the button that starts the job which fits the model and measures what traces need."""
+    pressed = st.button(words, key="trace_job", width="stretch")
+    if pressed and start(pool.path, [PlannedStep("trace", {"pool": str(pool.path), "question": question})]):
         go_to("runs")
