@@ -51,6 +51,10 @@ class NoTargetSet(InputError):
     """A score was asked for without pairs to measure it against."""
 
 
+class NotFitted(InputError):
+    """The model of a large pool that was not fitted to it yet: work for a job, not for who waits at a page."""
+
+
 class SingularCurvature(InputError):
     """A linear system that has no stable solution at the given damping."""
 

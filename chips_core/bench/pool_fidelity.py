@@ -15,7 +15,8 @@ from chips_core.progress import Progress, Silent
 from chips_core.store import Pool
 
 KIND = "fidelity"
-FIGURES = ("spearman_random", "spearman_all", "slope", "pairs", "removed_at_once", "random_removals")
+MEASURED = ("spearman_random", "spearman_all", "slope", "pairs", "removed_at_once", "random_removals")
+FIGURES = ("features", "target", *MEASURED)
 TARGETS = 256
 SETS, QUICK_SETS = 200, 20
 
@@ -53,7 +54,7 @@ def run(
 def _keep(pool: Pool, found: dict[str, Any]) -> None:
     """Stores the figures in the pool, where the page of wrong predictions shows them."""
     figures = {name: found[name] for name in FIGURES}
-    name = f"fidelity-{fingerprint.of([found['features'], found['target'], figures])[:12]}"
+    name = f"fidelity-{fingerprint.of(figures)[:12]}"
     points = pd.DataFrame({"predicted": found["predicted"], "real": found["real"]})
     pool.write_table(KIND, name, points, record=figures, fingerprint=name)
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chips_core.bench.base import image_features, text_features
-from chips_core.bench.dataset import BenchData
-from chips_core.bench.noisy_pool import NoisyCase, inputs_of, noisy_case
+from chips_core.bench.noisy_pool import NoisyCase, class_prompts, inputs_of, noisy_case
 from chips_core.errors import InputError
+from chips_core.jobs.prompts import TEMPLATE
 from chips_core.progress import Progress, Silent
 from chips_core.verify.noise import Kind
 
@@ -190,7 +190,7 @@ def _case(case: NoisyCase, *, seed: int, progress: Progress) -> _Case:
 
     from chips_core.verify.tracer import FIT, Tracer
 
-    prompts, codes = _classes(case.data)
+    prompts, codes = _classes(case)
     swapped, order = case.swapped(seed), case.id_order(seed)
     inputs, fitted = inputs_of(case, swapped.captions, order=order, seed=seed, fit=FIT)
     tracer = Tracer(inputs.pool, inputs.heads, fitted, inputs.plan, text_features(case.encoder, prompts))
@@ -204,14 +204,10 @@ def _case(case: NoisyCase, *, seed: int, progress: Progress) -> _Case:
     return _Case(tracer, pool_labels, images, truth, wrong)
 
 
-def _classes(data: BenchData) -> tuple[list[str], dict[str, int]]:
-    """Returns one prompt a class and the classes' codes; the labels of the train and val splits make the classes."""
-    places = [*data.places("train"), *data.places("val")]
-    prompt: dict[str, str] = {}
-    for row in (data.rows[place] for place in places):
-        if row.label and (row.label not in prompt or not prompt[row.label]):
-            prompt[row.label] = row.class_prompt
-    if len(prompt) < 2:
+def _classes(case: NoisyCase) -> tuple[list[str], dict[str, int]]:
+    """Returns one prompt a class of the pool and the target set, and the classes' codes."""
+    classes = class_prompts(case)
+    if not classes:
         raise InputError("Tracing needs labels of two classes or more.", fix="add the columns label and class_prompt.")
-    names = sorted(prompt)
-    return [prompt[name] or f"a medical image of {name}" for name in names], {n: c for c, n in enumerate(names)}
+    prompts = [prompt or TEMPLATE.replace("{}", label) for label, prompt in classes.items()]
+    return prompts, {label: code for code, label in enumerate(classes)}

@@ -9,6 +9,7 @@ from chips_core.jobs.steps import run_step
 from chips_core.progress import Progress
 
 SHOWN = 20  # lines of a list in words; --json holds all
+LONGEST = 60  # characters of a class or a caption in words
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,8 @@ def _evaluate(options: argparse.Namespace, progress: Progress) -> Answer:
     names = ("pool", "split", "prompts", "features")
     data = run_step("evaluate", {name: getattr(options, name) for name in names}, progress=progress)
     lines = [f"{data['pairs']:,} pairs of '{data['split']}'."]
+    if data["left_out"]:
+        lines.append(f"{data['left_out']:,} more rows of it have no caption, or an image that could not be read.")
     if data["images_also_in_training"]:
         lines.append(f"LEAK: {data['images_also_in_training']:,} of them show an image that is trained on too.")
     found = data["zero_shot"]
@@ -42,6 +45,12 @@ def _evaluate(options: argparse.Namespace, progress: Progress) -> Answer:
 def _trace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", help="the pool, encoded")
     parser.add_argument("--test", default="test", metavar="SPLIT", help="the split of the images (default: test)")
+    parser.add_argument(
+        "--question",
+        choices=("class", "caption"),
+        default="class",
+        help="what is asked of an image: its class, or its own caption among those of the split (needs no labels)",
+    )
     parser.add_argument("--image", metavar="ID", help="the test image; without it, the wrong predictions are listed")
     parser.add_argument("--top", type=int, default=20, help="pairs of either kind (default: 20)")
     parser.add_argument(
@@ -60,17 +69,14 @@ def _trace_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _trace(options: argparse.Namespace, progress: Progress) -> Answer:
-    names = ("pool", "test", "image", "top", "mode", "target", "features", "retrain", "exact", "index")
+    names = ("pool", "test", "question", "image", "top", "mode", "target", "features", "retrain", "exact", "index")
     data = run_step("trace", {name: getattr(options, name) for name in names}, progress=progress)
     return Answer(data, _errors_in_words(data) if options.image is None else _trace_in_words(data))
 
 
 def _errors_in_words(data: Mapping[str, Any]) -> str:
-    lines = [f"{data['wrong']:,} of {data['images']:,} images are predicted wrongly; the surest first:"]
-    lines += [
-        f"  {line['confidence']:.2f}  {line['pair_id']}: {line['label']} taken for {line['predicted']}"
-        for line in data["errors"][:SHOWN]
-    ]
+    lines = [f"{data['wrong']:,} of {data['images']:,} images are given a wrong {data['question']}; the surest first:"]
+    lines += [f"  {line['confidence']:.2f}  {line['pair_id']}: {_taken(line)}" for line in data["errors"][:SHOWN]]
     if data["honesty"]:
         lines.append(_honesty_in_words(data["honesty"]))
     if data["index"]:
@@ -81,7 +87,7 @@ def _errors_in_words(data: Mapping[str, Any]) -> str:
 
 def _trace_in_words(data: Mapping[str, Any]) -> str:
     image, removal = data["image"], data["without_harmful"]
-    lines = [f"{image['pair_id']}: {image['label']} taken for {image['predicted']}"]
+    lines = [f"{image['pair_id']}: {_taken(image)}"]
     if image["also_in_training"]:
         lines.insert(0, "LEAK: this test image is in the training pairs too.")
     lines += [] if data["exact"] else ["Found by the trace index; --exact looks at every pair."]
@@ -96,6 +102,16 @@ def _trace_in_words(data: Mapping[str, Any]) -> str:
     if data["honesty"]:
         lines.append(_honesty_in_words(data["honesty"]))
     return "\n".join(lines)
+
+
+def _taken(found: Mapping[str, Any]) -> str:
+    """Returns what was taken for what, each on one line and not longer than one reads."""
+    truth, guess = (" ".join(str(found[name]).split()) for name in ("label", "predicted"))
+    return f"{_cut(truth)} taken for {_cut(guess)}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _honesty_in_words(found: Mapping[str, Any]) -> str:

@@ -12,8 +12,8 @@ The best pair of all classes is taken, again and again. After some picks of a cl
 new picks already cover: 1/|V_c| Σ_new (s_ij + s_ji), and, the same for all of the class, 1/|V_c| Σ_new cross_j and
 1/(2|V_c|) Σ_new ls_j. The released notebook does so after every 200 picks, which a class of some hundred pairs never
 sees; so here after picks of a fiftieth of the class, and 200 at most [decided, measured]. It also subtracts the second
-term over *all* earlier picks each time, and starts one pick early; `released=True` does as it does. Without a threshold every sum over j is one inner product with a running
-sum: O(n·d) instead of O(n²·d).
+term over *all* earlier picks each time, and starts one pick early; `released=True` does as it does. Without a
+threshold every sum over j is one inner product with a running sum: O(n·d) instead of O(n²·d).
 """
 
 import heapq

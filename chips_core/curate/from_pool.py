@@ -103,6 +103,11 @@ def _runs(pool: Pool, names: Sequence[str]) -> list[Artifact]:
         raise InputError(f"There is no run '{min(unknown)[:60]}'.", fix=f"the runs are: {listed}.")
     found = [artifact for artifact in there if artifact.name in names] if names else there
     keys = ("target", "features")
+    if found and not found[-1].record.get("target"):
+        raise InputError(
+            f"The run '{found[-1].name}' does not say which target set it was made against.",
+            fix="name another run with --run, or score the pool again: chips score POOL.",
+        )
     alike = [a for a in found if all(a.record.get(key) == found[-1].record.get(key) for key in keys)]
     if names and len(alike) < len(found):
         raise InputError("These runs have different target sets or features.", fix="name runs of one kind.")

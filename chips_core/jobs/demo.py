@@ -49,7 +49,16 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     answers["encode"] = run_step("encode", {"pool": str(pool), "model": model}, progress=progress)
     for name in ("score", "map"):
         answers[name] = run_step(name, {"pool": str(pool)}, progress=progress)
-    return answers
+    return {**answers, "trace": _made_ready_to_trace(pool, progress=progress)}
+
+
+def _made_ready_to_trace(path: Path, *, progress: Progress) -> Mapping[str, Any]:
+    """Fits the model that is traced, so that the page of wrong predictions need not be waited for."""
+    from chips_core.jobs.trace_pool import Settings as TraceSettings
+    from chips_core.jobs.trace_pool import prepare
+
+    ready = prepare(Pool.open(path), TraceSettings(str(path)), progress=progress, measure=False)
+    return {"trace": ready.name, "images": len(ready.wrong), "wrong": int(ready.wrong.sum())}
 
 
 def _phantoms(settings: Settings, *, source: Path, progress: Progress) -> None:

@@ -48,6 +48,7 @@ class EncodedSplit:
         features: their features.
         labels: (T,) class codes, -1 where a label has no prompt or is missing.
         leaked: (T,) whether it shows an image that a training pair shows too.
+        left_out: rows of the split that cannot be asked: no caption, or an image that could not be read.
     """
 
     rows: npt.NDArray[np.int64]
@@ -55,6 +56,7 @@ class EncodedSplit:
     features: Features
     labels: npt.NDArray[np.int64]
     leaked: npt.NDArray[np.bool_]
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,13 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     heads = heads_of(stored)
     retrieved = _retrieval(found, heads=heads)
     progress.note(f"{len(found.rows):,} pairs of the split; {int(found.leaked.sum()):,} also show a training image.")
+    if found.left_out:
+        progress.note(f"{found.left_out:,} more rows of it have no caption, or an image that could not be read.")
     return {
         "features": stored.name,
         "split": settings.split,
         "pairs": len(found.rows),
+        "left_out": found.left_out,
         "images_also_in_training": int(found.leaked.sum()),
         "prompts": prompts.origin if prompts else None,
         "classes": list(prompts.classes) if prompts else [],
@@ -90,11 +95,14 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     }
 
 
-def encoded_split(pool: Pool, stored: StoredFeatures, *, split: str, classes: tuple[str, ...]) -> EncodedSplit:
-    """Returns the encoded pairs of a split; says which splits there are when it has none."""
+def encoded_split(
+    pool: Pool, stored: StoredFeatures, *, split: str, classes: tuple[str, ...] = (), most: int | None = None
+) -> EncodedSplit:
+    """Returns the encoded pairs of a split, the first `most` of them; says which splits there are when it has none."""
     pairs = pool.kept(COLUMNS)
     of_split = (pairs["split"] == split).to_numpy()
-    rows = np.flatnonzero(of_split & stored.done)
+    there = np.flatnonzero(of_split & stored.done)
+    rows = there[:most]
     if not len(rows):
         known = ", ".join(sorted(set(pairs["split"]) - {""})) or "none"
         raise InputError(
@@ -105,7 +113,9 @@ def encoded_split(pool: Pool, stored: StoredFeatures, *, split: str, classes: tu
     codes = pd.Categorical(chosen["label"].to_numpy(dtype=object), categories=list(classes)).codes
     trained = set(pairs["image_sha256"][~of_split & pairs["split"].isin([TRAIN, ""]).to_numpy()]) - {""}
     leaked = chosen["image_sha256"].isin(trained).to_numpy(dtype=bool)
-    return EncodedSplit(rows, chosen, tensors_of(stored, rows, pairs=pairs), np.asarray(codes, np.int64), leaked)
+    left_out = int((pool.pairs(["split"])["split"] == split).sum()) - len(there)
+    features = tensors_of(stored, rows, pairs=pairs)
+    return EncodedSplit(rows, chosen, features, np.asarray(codes, np.int64), leaked, left_out)
 
 
 def _prompts(pool: Pool, stored: StoredFeatures, *, file: str | None) -> Prompts | None:

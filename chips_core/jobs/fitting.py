@@ -21,8 +21,7 @@ def fitted_heads(
 ) -> FittedHeads:
     """Returns the fitted heads, from the pool where they are there, else fits and stores them."""
     inputs, settings = found.inputs, settings or FitSettings()
-    key = [features, found.target, len(found.rows), len(found.target_rows), asdict(inputs.plan), asdict(settings)]
-    name = f"fit-{fingerprint.of(key)}"
+    name = _name(found, features=features, settings=settings)
     if name not in {artifact.name for artifact in pool.tables(KIND)}:
         batches = -(-min(len(found.rows), settings.most_pairs) // settings.batch_size)
         progress.start("fit the heads", total=settings.epochs * batches * settings.batch_size)
@@ -36,6 +35,16 @@ def fitted_heads(
         )
         _store(pool, fitted, name=name)
     return _stored(pool, name, settings=settings)
+
+
+def is_fitted(pool: Pool, found: ScoringSet, *, features: str, settings: FitSettings) -> bool:
+    """Whether heads fitted so are in the pool."""
+    return _name(found, features=features, settings=settings) in {artifact.name for artifact in pool.tables(KIND)}
+
+
+def _name(found: ScoringSet, *, features: str, settings: FitSettings) -> str:
+    counts = [len(found.rows), len(found.target_rows)]
+    return f"fit-{fingerprint.of([features, found.target, *counts, asdict(found.inputs.plan), asdict(settings)])}"
 
 
 def _store(pool: Pool, fitted: FittedHeads, *, name: str) -> None:

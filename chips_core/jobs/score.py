@@ -1,7 +1,7 @@
 """The score step: any methods of the registry over a pool, in as few readings of it as they allow.
 
-What is finished is kept method by method in a work folder, so that a stopped run continues. A run is named by the
-fingerprint of everything that can change a score: pairs, encoder, target set, methods' settings, blocks and seed.
+What is finished is kept method by method in a work folder, with its checksum, so that a stopped run continues. A run is
+named by the fingerprint of everything that can change a score: pairs, encoder, target set, settings, blocks and seed.
 """
 
 import time
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -30,7 +31,7 @@ from chips_core.store import Pool
 from chips_core.store.parts import HELD_OUT
 
 KIND = "scores"
-WORK = "work"
+WORK, SEAL = "work", ".sha256"
 SOFTENED = ("chips_audit", "ecif_audit")  # influence in audit mode, as the benchmark of detection measures it
 DEFAULT = ("queue", "ecif", "chips", "clipscore", "negcliploss")
 
@@ -145,7 +146,7 @@ def _with_fitted(pool: Pool, found: ScoringSet, *, identity: Mapping[str, Any], 
 
 def _compute_missing(found: ScoringSet, methods: Sequence[Method[Any]], *, work: Path, progress: Progress) -> None:
     """Computes the methods that are not in the work folder: those that read blocks together, the others singly."""
-    missing = [entry for entry in methods if not (work / f"{entry.name}.npy").is_file()]
+    missing = [entry for entry in methods if not _is_kept(work / f"{entry.name}.npy")]
     planned = {entry.name: bool(entry.plan(found.inputs).requests) for entry in missing}
     plain = [entry for entry in missing if planned[entry.name] and entry.name not in SOFTENED]
     soft = [entry for entry in missing if planned[entry.name] and entry.name in SOFTENED]
@@ -156,7 +157,20 @@ def _compute_missing(found: ScoringSet, methods: Sequence[Method[Any]], *, work:
         progress.start(f"score {', '.join(entry.name for entry in group)}", total=passes.pairs_to_do)
         for entry, columns in zip(group, passes.run(progress.advance), strict=True):
             values = np.stack([columns[column.name].numpy() for column in entry.columns])
-            atomic.write_array(work / f"{entry.name}.npy", values)
+            _keep(work / f"{entry.name}.npy", values)
+
+
+def _keep(path: Path, values: npt.NDArray[Any]) -> None:
+    """Writes what is finished, and after it its checksum."""
+    atomic.write_array(path, values)
+    atomic.write_bytes(path.with_suffix(SEAL), fingerprint.of_file(path).encode())
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a file is there as it was written; one that was cut or changed meanwhile is computed again."""
+    seal = path.with_suffix(SEAL)
+    there = path.is_file() and seal.is_file()
+    return there and seal.read_bytes() == fingerprint.of_file(path).encode()
 
 
 def _softened(inputs: ScoringInputs) -> ScoringInputs:

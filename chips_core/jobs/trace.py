@@ -30,6 +30,7 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     removal = answers.what_if(ready, [place], harmful["place"].tolist(), retrain=settings.retrain)
     return {
         "trace": ready.name,
+        "question": ready.question,
         "mode": settings.mode,
         "exact": bool(table.attrs["exact"]),
         "image": answers.image_facts(ready, place),
@@ -48,11 +49,12 @@ def _prepared(ready: Prepared, settings: Settings, *, progress: Progress) -> Map
     errors: pd.DataFrame = answers.errors_table(ready).drop(columns=["place", "row"])
     return {
         "trace": ready.name,
+        "question": ready.question,
         "pairs": len(ready.found.rows),
         "images": int((ready.test.labels >= 0).sum()),
         "wrong": len(errors),
         "errors": answers.plain_lines(errors),
-        "accuracy": answers.accuracy_of(ready),
+        "accuracy": answers.accuracy_of(ready) if ready.question == "class" else None,
         "honesty": asdict(measured) if measured else None,
         "index": asdict(agreement) if agreement else None,
     }

@@ -14,6 +14,7 @@ from chips_core.store import Pool
 from chips_core.verify import zero_shot
 from chips_core.verify.trace_index import Mode, Ranked, TraceIndex, ranked_exactly
 
+TOLD = 50  # answers whose probabilities are told: the likeliest, and the right ones
 NEAR_COPIES = "duplicates"  # the kind of table with the groups of nearly equal images
 
 
@@ -62,12 +63,14 @@ def role(pos: float, neg: float) -> str:
             f"as a partner and as a wrong answer of others, it pushed {'away from' if wrong else 'towards'} the truth"
         )
     if mine:
-        return f"as a partner: its caption pulled such images {'away from' if wrong else 'towards'} the true class"
-    return f"as a wrong answer of others: it pushed such images {'away from' if wrong else 'towards'} the true class"
+        return f"as a partner: its caption pulled such images {'away from' if wrong else 'towards'} the truth"
+    return f"as a wrong answer of others: it pushed such images {'away from' if wrong else 'towards'} the truth"
 
 
 def what_if(ready: Prepared, places: Sequence[int], removed: Sequence[int], *, retrain: bool) -> dict[str, Any]:
-    """Returns the probabilities of the classes before, as predicted without some pairs, and as really refitted.
+    """Returns the probabilities of the answers before, as predicted without some pairs, and as really refitted.
+
+    Where there are many answers, those of the right one and of the likeliest ones.
 
     Args:
         ready: the pool.
@@ -80,18 +83,30 @@ def what_if(ready: Prepared, places: Sequence[int], removed: Sequence[int], *, r
     models: dict[str, Heads] = {"before": ready.tracer.heads, "predicted": ready.tracer.edited(members)}
     if retrain:
         models["retrained"] = ready.tracer.retrained(members)
-    return {"removed": int(members.sum()), **{name: _seen(ready, places, heads) for name, heads in models.items()}}
+    images, labels = _images(ready, places)
+    found = {name: torch.softmax(ready.tracer.logits(images, heads).double(), 1) for name, heads in models.items()}
+    told = _told(torch.stack([each.mean(0) for each in found.values()]), labels)
+    seen = {
+        name: {
+            "loss": float(ready.tracer.losses(images, labels, models[name]).mean()),
+            "right": int((each.argmax(1) == labels).sum()),
+            "probabilities": {ready.classes[code]: float(each[:, code].mean()) for code in told},
+        }
+        for name, each in found.items()
+    }
+    return {"removed": int(members.sum()), **seen}
 
 
 def image_facts(ready: Prepared, place: int) -> dict[str, Any]:
     """Returns what is known of a test image and what the model makes of it."""
     code, guess = int(ready.test.labels[place]), int(ready.predicted[place])
     probabilities = torch.softmax(ready.logits[place].double(), 0)
+    told = _told(probabilities[None], torch.tensor([code]))
     return {
         "pair_id": str(ready.test.pairs["pair_id"].iloc[place]),
         "label": ready.classes[code] if code >= 0 else None,
         "predicted": ready.classes[guess],
-        "probabilities": {name: float(p) for name, p in zip(ready.classes, probabilities, strict=True)},
+        "probabilities": {ready.classes[code]: float(probabilities[code]) for code in told},
         "also_in_training": bool(ready.test.leaked[place]),
     }
 
@@ -178,11 +193,7 @@ def _images(ready: Prepared, places: Sequence[int]) -> tuple[torch.Tensor, torch
     return ready.test.features.image[list(places)], labels
 
 
-def _seen(ready: Prepared, places: Sequence[int], heads: Heads) -> dict[str, Any]:
-    images, labels = _images(ready, places)
-    probabilities = torch.softmax(ready.tracer.logits(images, heads).double(), 1)
-    return {
-        "loss": float(ready.tracer.losses(images, labels, heads).mean()),
-        "right": int((probabilities.argmax(1) == labels).sum()),
-        "probabilities": {name: float(p) for name, p in zip(ready.classes, probabilities.mean(0), strict=True)},
-    }
+def _told(probabilities: torch.Tensor, labels: torch.Tensor) -> list[int]:
+    """Returns the codes of the right answers and of the likeliest ones of any model (M, C), in order."""
+    likeliest = torch.argsort(probabilities.amax(0), descending=True, stable=True)[:TOLD]
+    return sorted({*likeliest.tolist(), *labels[labels >= 0].tolist()})

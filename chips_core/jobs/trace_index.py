@@ -22,7 +22,7 @@ from chips_core.verify import trace_index
 from chips_core.verify.trace_index import AT_ONCE, Agreement, Part, TraceIndex
 
 KIND, PARTS = "indexes", "parts"
-EXACT_PAIRS = 10_000  # a pass over so many pairs takes half a second
+EXACT_PAIRS = 20_000  # a pass over so many pairs takes about a second
 CHECKED = 8  # test images that are no landmarks, on which the index is compared with the exact answer
 LEAST = 16  # landmarks, below which there is no index
 SKETCHES = ("pos", "neg", "rest")

@@ -26,7 +26,6 @@ from chips_core.verify.tracer import Traced, Tracer
 LANDMARKS = 128
 AT_ONCE = 8  # landmarks in one pass over the pool: a part of the work that is kept when it is stopped
 CANDIDATES = 500  # of either kind, re-ranked
-TOLERANCE = 1e-2  # of H⁻¹v: far below the error of the sketches
 LARGEST = 60_000.0  # what half precision holds; an influence is a few times its unit
 STREAM = 61  # of the seed, for the choice of the landmarks
 
@@ -165,7 +164,7 @@ class TraceIndex:
             mode: what ranks.
             top: of either kind.
         """
-        solved = tracer.solved(tracer.gradient(images, labels), tolerance=TOLERANCE)
+        solved = tracer.solved(tracer.gradient(images, labels))
         near, sample = self._sample(tracer)
         asked = landmarks.of_sample(tracer.pool, tracer.heads, directions=[solved], own=sample, blocks=near)
         weights = landmarks.combination(self.sample_total, asked.total[0])

@@ -4,9 +4,14 @@ import json
 
 import pytest
 import torch
+from tiny import tiny_dataset, tiny_model
 
-from chips_core.bench import fidelity
+from chips_core.bench import fidelity, pool_fidelity
 from chips_core.errors import InputError
+from chips_core.jobs.steps import run_step
+from chips_core.progress import Silent
+from chips_core.store import Pool
+from chips_core.views.trace import fidelity_in_words
 
 
 def test_fidelity_of__predicts_what_retraining_finds() -> None:
@@ -35,3 +40,19 @@ def test_fidelity_of__too_few_pairs_are_refused() -> None:
     pool, target, heads = fidelity.structured_case(pairs=20, targets=20)
     with pytest.raises(InputError, match="too few"):
         fidelity.fidelity_of(pool, target, heads=heads)
+
+
+def test_run__of_a_pool_is_kept_in_it_and_told_by_the_page_of_wrong_predictions(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(pool_fidelity, "QUICK_SETS", 3)
+    monkeypatch.setattr(fidelity, "EXTREME_SETS", 1)
+    source, folder = tiny_dataset(tmp_path / "data", count=72), tmp_path / "pool"
+    run_step("intake", {"source": str(source), "pool": str(folder)}, progress=Silent())
+    run_step("encode", {"pool": str(folder), "model": str(tiny_model(tmp_path / "model"))}, progress=Silent())
+    assert "not measured yet" in fidelity_in_words(Pool.open(folder))
+    found = pool_fidelity.run(pool=folder, quick=True)
+    assert (found["target"], found["random_removals"], found["pairs"]) == ("val", 3, 48)
+    said = fidelity_in_words(Pool.open(folder))
+    assert f"3 times {found['removed_at_once']} random pairs" in said
+    assert f"correlation {found['spearman_random']:.2f}, real = {found['slope']:.2f}" in said
+    pool_fidelity._keep(Pool.open(folder), found)  # the same figures again
+    assert len(Pool.open(folder).tables(pool_fidelity.KIND)) == 1

@@ -2,12 +2,16 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from tiny import tiny_dataset
 
 from chips_core.bench import base, noisy_pool, trace, trace_large
+from chips_core.bench.base import parts_of
 from chips_core.bench.dataset import read_dataset
+from chips_core.bench.noisy_pool import class_prompts
 from chips_core.errors import InputError, UsageError
 from chips_core.verify import tracer
 
@@ -34,7 +38,29 @@ def test_run__without_labels_says_what_it_needs(tmp_path):
     text = (folder / "pairs.csv").read_text().replace(",label,class_prompt,", ",was,prompted,")
     (folder / "pairs.csv").write_text(text)
     with pytest.raises(InputError, match="labels"):
-        trace._classes(read_dataset(folder))
+        trace._classes(case_of(folder))
+
+
+def test_classes__are_those_of_pool_and_target_set_as_everywhere(tmp_path):
+    """One that only the target set has counts; one that only test images have does not: no decision may see them."""
+    folder = tiny_dataset(tmp_path / "d", count=240)
+    table = pd.read_csv(folder / "pairs.csv", dtype=str)
+    last = table.groupby("split").tail(1).index
+    table.loc[last, "label"] = "rare in " + table.loc[last, "split"]
+    table.loc[last, "class_prompt"] = ""
+    table.to_csv(folder / "pairs.csv", index=False)
+    case = case_of(folder)
+    prompts, codes = trace._classes(case)
+    assert list(codes) == sorted(codes) == list(class_prompts(case))
+    assert "rare in val" in codes
+    assert "rare in test" not in codes
+    assert prompts[codes["rare in val"]] == "a medical image of rare in val"
+    assert prompts[codes["disc"]] == "a picture of a disc"
+
+
+def case_of(folder):
+    data = read_dataset(folder)
+    return SimpleNamespace(data=data, parts=parts_of(data, seed=0))
 
 
 def test_run__of_a_large_pool_tells_click_size_and_recall(monkeypatch):

@@ -54,12 +54,12 @@ def step(verb, **settings):
     return run_step(verb, settings, progress=Silent())
 
 
-def score(folder, name, values):
+def score(folder, name, values, *, target="test"):
     """Writes a run of one score for the pairs that have one."""
     pool = Pool.open(folder)
     ids = list(pool.kept(["pair_id"])["pair_id"])
     table = pd.DataFrame({"pair_id": ids, "row": range(len(ids)), "queue": [values.get(i, 0.0) for i in ids]})
-    record = {"columns": [{"column": "queue", "method": "queue", "higher_is": "suspect"}], "target": "test"}
+    record = {"columns": [{"column": "queue", "method": "queue", "higher_is": "suspect"}], "target": target}
     pool.write_table("scores", name, table, record=record, fingerprint=name)
 
 
@@ -159,6 +159,12 @@ def test_select__f7_a_run_that_is_gone_is_told(pool):
     found = step("select", pool=str(pool), replay="kept")
     assert found["changed"] == ["the scoring runs"]
     assert found["gone"] == ["t5"]
+
+
+def test_select__a_run_without_a_target_set_is_told(pool):
+    score(pool, "odd", {}, target="")
+    with pytest.raises(InputError, match="'odd' does not say which target set"):
+        step("select", pool=str(pool), method="random", budget="4")
 
 
 def test_select__semdedup_takes_what_repeats_nothing_first():

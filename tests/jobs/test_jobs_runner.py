@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,11 @@ from chips_core.errors import PoolBusy
 from chips_core.jobs import runner
 from chips_core.jobs.runner import Job, StepRequest
 from chips_core.jobs.state import JobState
+from chips_core.jobs.steps import run_step
+from chips_core.jobs.trace_index import KIND, PARTS
+from chips_core.progress import Silent
 from chips_core.store import Pool
+from chips_core.store.check import check_pool
 
 
 def wait_for(folder: Path, *, seconds: float = 120.0) -> Job:
@@ -117,6 +122,42 @@ def test_d10__a_worker_killed_in_the_middle_is_told_within_ten_seconds(tmp_path:
     assert time.monotonic() - began < 10
     assert wait_for(runner.resume(died).folder).state.status == "done"
     assert Pool.open(pool).features().counts()["done"] == 400
+
+
+def cancel_when(folder: Path, reached: Callable[[], bool]) -> Job:
+    """Cancels the job as soon as it is that far."""
+    limit = time.monotonic() + 120
+    while not reached() and runner.job_at(folder).alive and time.monotonic() < limit:
+        time.sleep(0.02)
+    return runner.cancel(runner.job_at(folder))
+
+
+def test_cancel__of_the_honesty_and_of_the_trace_index_keeps_what_is_finished(tmp_path: Path) -> None:
+    """Stopped twice: while predictions are measured, and between two parts of the index; then it ends as if never."""
+    pool, steps = steps_for(tmp_path, count=216)
+    for step in steps:
+        run_step(step.step, step.settings, progress=Silent())
+
+    def tables(kind: str) -> list[str]:
+        return [found.name for found in Pool.open(pool).tables(kind)]
+
+    asked = StepRequest("trace", {"pool": str(pool), "index": "always", "probes": 8})
+    first = runner.start(pool, [asked])
+    first = cancel_when(first.folder, lambda: runner.job_at(first.folder).state.stage == "refit without random pairs")
+    assert first.state.status in ("stopped", "died")
+    sizes = tables("traces")
+    assert (len(sizes), tables("honesty"), check_pool(pool).sound) == (1, [], True)
+    second = runner.resume(first)
+    second = cancel_when(second.folder, lambda: bool(tables(PARTS)))
+    assert second.state.status in ("stopped", "died")
+    assert "measure removals" not in runner.log_tail(second)
+    honesty = tables("honesty")
+    assert (tables("traces"), len(honesty), tables(KIND), check_pool(pool).sound) == (sizes, 1, [], True)
+    third = wait_for(runner.resume(second).folder)
+    assert third.state.status == "done"
+    assert "refit without random pairs" not in runner.log_tail(third)
+    assert (len(tables(KIND)), tables(PARTS), tables("honesty")) == (1, [], honesty)
+    assert check_pool(pool).sound
 
 
 def test_job_at__a_process_that_is_gone_is_reported(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from tiny import tiny_dataset, tiny_model
 
 from chips_core.influence.blocks import BlockPlan
@@ -12,7 +13,7 @@ from chips_core.influence.methods import METHODS
 from chips_core.jobs import encode, intake, score
 from chips_core.jobs.fitting import fitted_heads
 from chips_core.jobs.scoring_set import scoring_set
-from chips_core.progress import Silent
+from chips_core.progress import Silent, Stopped
 from chips_core.store import Pool
 from chips_core.store.parts import COLUMNS, parts_of
 
@@ -36,6 +37,42 @@ def test_run__influence_in_audit_mode_is_at_the_softened_heads(tmp_path: Path) -
     size = np.abs(stored).max()
     np.testing.assert_allclose(stored / size, expected["softened"] / size, atol=1e-4)
     assert np.abs(stored - expected["calibrated"]).max() > 1e-2 * size
+
+
+@pytest.mark.parametrize("harm", ["one bit", "cut", "unsealed", None])
+def test_run__a_killed_run_goes_on_from_what_it_kept_and_trusts_no_changed_file(tmp_path, monkeypatch, harm) -> None:
+    source, path = tiny_dataset(tmp_path / "source", count=36), tmp_path / "pool"
+    intake.run(intake.Settings(str(source), str(path)), progress=Silent())
+    model = str(tiny_model(tmp_path / "model"))
+    encode.run(encode.Settings(str(path), model, device="cpu", precision="fp32"), progress=Silent())
+    asked = score.Settings(str(path), ("clipscore", "negcliploss"), mode="paper")
+    whole = score.run(asked, progress=Silent())["run"]
+    pool = Pool.open(path)
+    expected = pool.table("scores", whole)
+    pool.remove("scores", whole)
+    with monkeypatch.context() as killed:
+        killed.setattr(score, "_table", stopped)
+        with pytest.raises(Stopped):
+            score.run(asked, progress=Silent())
+    kept = next((path / "work").glob("score-*/clipscore.npy"))
+    if harm == "one bit":
+        content = bytearray(kept.read_bytes())
+        content[-3] ^= 1
+        kept.write_bytes(content)
+    elif harm == "cut":
+        kept.write_bytes(kept.read_bytes()[:-8])
+    elif harm == "unsealed":
+        kept.with_suffix(".sha256").unlink()
+    computed, really = [], score.passes_of
+    monkeypatch.setattr(score, "passes_of", lambda some, *a: computed.extend(e.name for e in some) or really(some, *a))
+    score.run(asked, progress=Silent())
+    assert computed == (["clipscore"] if harm else [])
+    pd.testing.assert_frame_equal(Pool.open(path).table("scores", whole), expected)
+    assert not list((path / "work").glob("score-*"))
+
+
+def stopped(*_, **__):
+    raise Stopped(130)
 
 
 def test_run__a_pool_without_splits_holds_a_tenth_out(tmp_path: Path) -> None:

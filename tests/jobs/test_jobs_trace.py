@@ -81,7 +81,7 @@ def test_evaluate__an_unknown_split_is_named(pool):
 
 
 def test_trace__without_labels_says_what_is_missing(plain_pool):
-    with pytest.raises(NoTargetSet, match="classes with prompts"):
+    with pytest.raises(NoTargetSet, match="has no labels"):
         trace.run(trace.Settings(str(plain_pool)), progress=Silent())
 
 

@@ -101,6 +101,22 @@ def test_removal__is_predicted_with_the_right_sign_and_happens():
         assert float(tracer.losses(images[zero], labels[zero], heads).mean()) < before - 0.01
 
 
+def test_removal__of_planted_pairs_helps_an_image_to_its_own_caption():
+    """A retrieval error: the answers are captions, of which one is the image's own."""
+    tracer, images, labels, wrong = made(planted=8)
+    captions = tracer.pool.text[24:39]  # five right ones of each class in turn, the first of class 0
+    images = images[labels == 0]
+    asked, own = replace(tracer, prompts=captions), torch.zeros(len(images), dtype=torch.int64)
+    traced = asked.trace(images, own, sizes=None)
+    worst = torch.argsort(traced.plain)[: len(wrong)]
+    assert len(set(worst.tolist()) & set(wrong.tolist())) >= len(wrong) - 2
+    members = torch.zeros(len(tracer.pool), dtype=torch.bool)
+    members[wrong] = True
+    before = float(asked.losses(images, own).mean())
+    for heads in (asked.edited(members), asked.retrained(members)):
+        assert float(asked.losses(images, own, heads).mean()) < before - 0.01
+
+
 def test_edited__without_removal_is_the_same_model():
     tracer, _, _, _ = made()
     assert torch.equal(tracer.edited(torch.zeros(len(tracer.pool), dtype=torch.bool)).image, tracer.heads.image)

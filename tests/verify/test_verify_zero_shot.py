@@ -17,7 +17,7 @@ def by_hand(**changes):
     return measured(LOGITS, LABELS, **(given | changes))
 
 
-def test_measured__by_hand():
+def test_measured__j1_by_hand_with_a_tie():
     found = by_hand()
     assert (found.images, found.ties) == (5, 1)
     assert found.accuracy is not None
@@ -28,14 +28,14 @@ def test_measured__by_hand():
     assert set(found.sources) == {"x"}
 
 
-def test_measured__a_class_without_images_has_no_accuracy_and_no_images_have_none_at_all():
+def test_measured__j1_j3_a_class_without_images_has_no_accuracy_and_no_images_have_none_at_all():
     assert by_hand().classes[2].accuracy is None
     nothing = measured(LOGITS[:0], LABELS[:0], classes=["a", "b", "c"], groups=[], sources=[])
     assert (nothing.accuracy, nothing.balanced, nothing.calibration) == (None, None, None)
     assert nothing.as_dict()["accuracy"] is None
 
 
-def test_measured__one_class():
+def test_measured__j1_one_class():
     found = measured(torch.ones(2, 1), np.array([0, 0]), classes=["only"], groups=["", ""], sources=["", ""])
     assert found.accuracy is not None
     assert found.accuracy.mean == 1.0

@@ -87,11 +87,44 @@ def test_retrieval_table__recalls_with_their_intervals():
     assert trace.retrieval_table(found)["R@1"].iloc[0] == "50.0% (25%–75%)"
 
 
-def test_fidelity_in_words__what_was_measured_on_this_pool_last_or_how_to_measure_it():
-    figures = {"spearman_random": 0.954, "slope": 1.02, "pairs": 512, "removed_at_once": 26, "random_removals": 200}
-    pool = SimpleNamespace(tables=lambda kind: [SimpleNamespace(record=figures)] if kind == "fidelity" else [])
-    said = trace.fidelity_in_words(pool)
-    assert "512 pairs of this pool" in said
+FIDELITY = {"spearman_random": 0.954, "slope": 1.02, "pairs": 512, "removed_at_once": 26, "random_removals": 200}
+
+
+def measured_pool(*records):
+    """A pool with two feature sets, the newest named `new`, and these measurements in order."""
+    kept = {"fidelity": [SimpleNamespace(record=record) for record in records]}
+    sets = [SimpleNamespace(name="old"), SimpleNamespace(name="new")]
+    return SimpleNamespace(tables=lambda kind: kept.get(kind, []), feature_sets=lambda: sets)
+
+
+def test_fidelity_in_words__what_was_measured_on_the_newest_features_or_how_to_measure_it():
+    mine = {**FIDELITY, "features": "new", "target": "val"}
+    said = trace.fidelity_in_words(measured_pool(mine))
+    assert "512 pairs of this pool to the very minimum" in said
     assert "200 times 26 random pairs" in said
-    assert "0.95, real = 1.02" in said
-    assert "chips bench fidelity --pool POOL" in trace.fidelity_in_words(SimpleNamespace(tables=lambda _: []))
+    assert "loss on the target set 'val': rank correlation 0.95, real = 1.02" in said
+    how = "chips bench fidelity --pool POOL"
+    assert how in trace.fidelity_in_words(measured_pool())
+    assert how in trace.fidelity_in_words(measured_pool({**mine, "features": "old"}, FIDELITY))
+
+
+def test_fidelity_in_words__more_removals_say_more_and_of_equal_ones_the_last():
+    mine = {**FIDELITY, "features": "new", "target": "val"}
+    quick = {**mine, "random_removals": 20, "spearman_random": 0.5}
+    assert "correlation 0.95" in trace.fidelity_in_words(measured_pool(mine, quick))
+    assert "correlation 0.91" in trace.fidelity_in_words(measured_pool(mine, {**mine, "spearman_random": 0.91}, quick))
+
+
+def test_honesty_in_words__says_which_heads_and_that_the_size_is_not_to_be_trusted():
+    found = SimpleNamespace(spearman=0.84, slope=2.5, removals=24, removed=60, images=12)
+    said = trace.honesty_in_words(found)
+    assert "a set number of passes, not to a minimum): 24 times 60 random pairs" in said
+    assert "12 wrong predictions: rank correlation 0.84, real = 2.5" in said
+    assert "stopped early" not in said
+    assert "Trust the order more than the size" in said
+
+
+def test_taken_for__a_class_in_one_sentence_a_caption_with_its_note():
+    facts = {"label": "a", "predicted": "b"}
+    assert trace.taken_for(facts, question=trace.CLASS) == ("a taken for b", "")
+    assert trace.taken_for(facts, question=trace.CAPTION) == ("a", "Fits best: b")

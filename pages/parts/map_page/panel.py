@@ -32,7 +32,7 @@ def draw_panel(desk: Desk) -> None:
 def _draw(desk: Desk) -> None:
     lit = desk.lit()
     counts = {SELECTED: desk.selection.count, MATCHING: int(lit.sum())}
-    view = recall(desk, "view", MATCHING)
+    view = recall(desk, "view", SELECTED if desk.selection.count else MATCHING)
     with st.container(horizontal=True, horizontal_alignment="distribute", gap="small"):
         view = _choice(desk, "view", view, {name: _counted(name, counts) for name in (SELECTED, MATCHING, PAIR)})
         form = _choice(desk, "form", recall(desk, "form", CARDS), FORMS) if view != PAIR else CARDS

@@ -14,11 +14,11 @@ from chips_core.views.selections import draft_name
 from chips_core.views.verdicts import default_reviewer
 from pages.parts.review.desk import Desk
 from pages.parts.review.resources import ledger_of, nearby_for, run_of
-from pages.parts.selections import chosen
+from pages.parts.selections import chosen, settle
 
 VIEW, ONE, LIST = "review_view", "One by one", "List"
 FORMS = (ONE, LIST)
-ONLY_CHOSEN = "only_chosen"  # whether the queue holds only the pairs of the session's selection
+ONLY_CHOSEN = "only_chosen"  # of session and address: whether the queue holds only the pairs of the selection
 LONGEST_NAME = 80
 CHOICES_SHOWN = 2_000  # values of a column that a filter offers
 
@@ -126,12 +126,16 @@ def _reviewer() -> str:
 
 def _only_chosen(pool: Pool, place: st.delta_generator.DeltaGenerator) -> Mask | None:
     """Returns the session's selection where the queue is to hold only that; a button gives the whole queue back."""
-    if not st.session_state.get(ONLY_CHOSEN):
+    if not (st.session_state.get(ONLY_CHOSEN) or st.query_params.get(ONLY_CHOSEN)):
         return None
     selection = chosen(pool)
     if place.button(f"Only {selection.count:,} chosen", icon=":material/close:", key="all_pairs", width="stretch"):
         st.session_state[ONLY_CHOSEN] = False
+        st.query_params.pop(ONLY_CHOSEN, None)
         return None
+    st.session_state[ONLY_CHOSEN] = True
+    st.query_params[ONLY_CHOSEN] = "yes"
+    settle(pool)  # a reload opens the same selection
     return selection.mask
 
 

@@ -24,7 +24,12 @@ def draw_honesty(pool: Pool, ready: "Prepared") -> None:
             "How well predicted and real changes agree on this pool is not measured yet. It takes a minute or two; "
             "afterwards the pairs can be ranked by relative influence as well."
         )
-        pressed = st.button("Measure it", key="measure_honesty", width="stretch")
-        if pressed and start(pool.path, [PlannedStep("trace", {"pool": str(pool.path)})]):
-            go_to("runs")
+        offer_job(pool, "Measure it", question=ready.question)
     st.text(views.fidelity_in_words(pool))
+
+
+def offer_job(pool: Pool, words: str, *, question: str) -> None:
+    """Draws the button that starts the job which fits the model and measures what traces need."""
+    pressed = st.button(words, key="trace_job", width="stretch")
+    if pressed and start(pool.path, [PlannedStep("trace", {"pool": str(pool.path), "question": question})]):
+        go_to("runs")

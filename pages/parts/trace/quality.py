@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def draw_quality(pool: Pool, ready: "Prepared") -> None:
     """Draws the accuracy of the fitted model by class and source, and beside it what the encoder gives as it came."""
     with st.expander("How good is the model? By class, source, confidence, and retrieval"):
-        found, came = accuracy_of(ready), evaluated(pool)
+        found = accuracy_of(ready)
         left, right = st.columns(2, gap="large")
         with left:
             st.subheader("By class, the worst first")
@@ -31,9 +31,15 @@ def draw_quality(pool: Pool, ready: "Prepared") -> None:
             _draw_bars(views.calibration_lines(found), key="calibration")
             if found["calibration"]:
                 st.text(f"Expected calibration error {found['calibration']['ece']:.3f}.")
-        st.subheader("Retrieval of the test split, by the encoder as it came")
-        st.dataframe(views.retrieval_table(came), hide_index=True, alt="Recall at 1, 5 and 10")
-        st.text(views.as_it_came_in_words(came))
+        draw_recall(pool)
+
+
+def draw_recall(pool: Pool) -> None:
+    """Draws how often the encoder as it came finds the right caption and image, and its zero-shot accuracy."""
+    came = evaluated(pool)
+    st.subheader("Retrieval of the test split, by the encoder as it came")
+    st.dataframe(views.retrieval_table(came), hide_index=True, alt="Recall at 1, 5 and 10")
+    st.text(views.as_it_came_in_words(came))
 
 
 def _draw_bars(lines: "Sequence[views.Line]", *, key: str) -> None:

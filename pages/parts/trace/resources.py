@@ -14,23 +14,24 @@ from chips_core.store import Pool
 if TYPE_CHECKING:
     import pandas as pd
 
-    from chips_core.jobs.trace_pool import Prepared
+    from chips_core.jobs.trace_pool import Prepared, Question
     from chips_core.verify.trace_index import Agreement, Mode, TraceIndex
 
 SPLIT, TOP = "test", 20
 KINDS = ("traces", "honesty", "indexes")
 
 
-def prepared_of(pool: Pool) -> "Prepared":
-    """Returns the pool ready to be traced."""
-    return _prepared(str(pool.path), pool.fingerprint, _made(pool))
+def prepared_of(pool: Pool, question: "Question") -> "Prepared":
+    """Returns the pool ready to be traced where it answers this question wrongly."""
+    return _prepared(str(pool.path), pool.fingerprint, question, _made(pool))
 
 
-@st.cache_resource(max_entries=2, show_spinner="Fitting the model to the pool…")
-def _prepared(folder: str, fingerprint: str, made: str) -> "Prepared":  # noqa: ARG001 - part of the key
+@st.cache_resource(max_entries=4, show_spinner="Fitting the model to the pool…")
+def _prepared(folder: str, fingerprint: str, question: "Question", made: str) -> "Prepared":  # noqa: ARG001 - the key
     from chips_core.jobs.trace_pool import Settings, prepare
 
-    return prepare(Pool.open(Path(folder)), Settings(folder, test=SPLIT), progress=Silent(), measure=False)
+    asked = Settings(folder, test=SPLIT, question=question)
+    return prepare(Pool.open(Path(folder)), asked, progress=Silent(), measure=False)
 
 
 def index_for(ready: "Prepared") -> "tuple[TraceIndex, Agreement] | None":

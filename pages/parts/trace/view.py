@@ -76,8 +76,8 @@ def _draw_images(pool: Pool, ready: "Prepared", scored: Scored, places: tuple[in
     for place in places[:SEVERAL]:
         facts = facts_of(ready, place)
         url = image_url(pool.id, int(inputs[ready.test.rows[place]]), size=384 if alone else 192)
-        words = f"{facts['label']} taken for {facts['predicted']}" if alone else ""
-        shown.append(Card(place, url, facts["pair_id"], words))
+        words, note = views.taken_for(facts, question=ready.question) if alone else ("", "")
+        shown.append(Card(place, url, facts["pair_id"], words, note=note))
     if not alone:
         facts = facts_of(ready, places[0])
         st.text(f"{len(places):,} images of {facts['label']} taken for {facts['predicted']}")
@@ -93,12 +93,13 @@ def _draw_removal(ready: "Prepared", places: tuple[int, ...], ticked: tuple[int,
         asked = st.session_state["really"] = (places, ticked)
     found = removal(ready.name, places, ticked, retrain=asked == (places, ticked), _ready=ready)
     table = views.outcome_table(found if ticked else {"before": found["before"]})
-    table["class"] = [views.shortened(name, most=LONGEST_CLASS) for name in table["class"]]
-    percent: dict[str, Any] = {"class": st.column_config.TextColumn(width=CLASS_WIDTH)}
+    if ready.question == views.CLASS:
+        table["class"] = [views.shortened(name, most=LONGEST_CLASS) for name in table["class"]]
+    percent: dict[str, Any] = {"class": st.column_config.TextColumn(ready.question, width=CLASS_WIDTH)}
     for name in table.columns[1:]:
         table[name] *= 100
         percent[name] = st.column_config.NumberColumn(
             views.SHORT[name], format="%.1f %%", help=name, width=NUMBER_WIDTH
         )
-    st.dataframe(table, hide_index=True, column_config=percent, alt="Probabilities of the classes")
+    st.dataframe(table, hide_index=True, column_config=percent, alt="Probabilities of the answers")
     st.text(views.removal_in_words(found, images=len(places)) if ticked else "Tick pairs to see what follows.")
