@@ -18,8 +18,6 @@ PAGES = {
     "/misaligned": ".review .keys button",
     "/pair?pair=p2": ".charts",
     "/mispredictions": "[data-testid='stAlert']",
-    "/curate": "[data-testid='stAlert']",
-    "/compare": "[data-testid='stAlert']",
     "/runs": "[data-testid='stDataFrame']",
 }
 NAMELESS = """() => {

@@ -14,7 +14,8 @@ from chips_core.jobs.trace_answers import accuracy_of, errors_table, explain
 from chips_core.jobs.trace_pool import Prepared, Settings, prepare
 from chips_core.progress import Silent
 from chips_core.store import Pool
-from chips_core.views.trace import class_lines
+from chips_core.views.trace import class_lines, shortened
+from pages.parts.trace.view import LONGEST_CLASS
 
 ROOT = Path(__file__).resolve().parents[2]
 ODD = "<b>*bar*</b> {0} $x$ :red[y]\nof two lines"
@@ -162,7 +163,7 @@ def test_page__class_names_are_shown_as_they_are_and_reach_the_trace_of_a_cell(m
     told = f"{count:,} images of {cell['label']} taken for {cell['predicted']}"
     assert (told in [t.value for t in at.text]) == (count > 1)
     press(at, "tick_all")
-    assert ODD in set(at.dataframe[0].value["class"])
+    assert shortened(ODD, most=LONGEST_CLASS) in set(at.dataframe[0].value["class"])
     assert not [m.value for m in at.markdown if "bar" in m.value]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 KEY, TOLD = "trace_verdicts", "trace_told"
+FEW = 5  # pairs whose ids are named; of more the frames tell
 
 
 def draw_acts(pool: Pool, scored: Scored, chosen: "pd.DataFrame") -> None:
@@ -49,6 +50,8 @@ def draw_acts(pool: Pool, scored: Scored, chosen: "pd.DataFrame") -> None:
         _choose(pool, chosen)
         st.session_state[ONLY_CHOSEN] = True
         go_to("misaligned")
+    if 0 < len(chosen) <= FEW:
+        st.text(f"Ticked: {', '.join(chosen['pair_id'].astype(str))}")
 
 
 def judge(pool: Pool, scored: Scored, chosen: "pd.DataFrame", *, key: str) -> Answer | None:
