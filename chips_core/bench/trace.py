@@ -168,7 +168,6 @@ def _index_figures(case: _Case, sizes: "Sizes", *, chosen: "Tensor", progress: P
     return {
         "index_landmarks": len(marks),
         "index_recall_at_20": found.recall,
-        "index_candidates": found.candidates,
         "index_error": found.error,
     }
 

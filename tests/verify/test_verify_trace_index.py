@@ -40,16 +40,26 @@ def test_search__of_a_landmark_is_the_exact_answer(case: Case, mode: trace_index
     torch.testing.assert_close(found.influence.sort().values, exact.influence.sort().values, rtol=0.05, atol=1e-9)
 
 
-def test_search__of_other_images_finds_nearly_all(case: Case) -> None:
+def test_search__of_other_images_finds_nearly_all(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     tracer, images, labels, index, sizes = case
+    monkeypatch.setattr(trace_index, "CANDIDATES", 8)  # of 60 pairs; a blind index must not find them by luck
     held = slice(0, HELD_OUT)
     found = trace_index.measured(index, tracer, images[held], labels[held], sizes=sizes, top=5)
     assert found.recall >= 0.85
-    assert found.candidates == 1.0
-    assert found.error < 0.2
+    assert found.error < 0.1
     blind = replace(index, pos=index.pos.roll(1, 0), neg=index.neg.roll(1, 0), rest=index.rest.roll(1, 0))
     blind = replace(blind, own=landmarks.Paths(index.own.image.roll(1, 0), index.own.text.roll(1, 0)))
     assert trace_index.measured(blind, tracer, images[held], labels[held], sizes=sizes, top=5).recall < 0.5
+
+
+def test_search__what_is_shown_is_exact_in_the_first_cut_into_blocks(case: Case) -> None:
+    tracer, images, labels, index, sizes = case
+    found = index.search(tracer, images[:1], labels[:1], sizes=sizes, mode="plain", top=4)
+    once = replace(tracer, fit_plan=replace(tracer.fit_plan, repeats=1))
+    slow = once.trace(images[:1], labels[:1], sizes=None)
+    assert len(found.places) == 8
+    for part in ("pos", "neg"):
+        torch.testing.assert_close(getattr(found, part), getattr(slow, part)[found.places], rtol=0.02, atol=1e-7)
 
 
 def test_search__few_candidates_are_ranked_among_themselves(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
