@@ -48,7 +48,7 @@ def test_run__of_a_pool_is_kept_in_it_and_told_by_the_page_of_wrong_predictions(
     source, folder = tiny_dataset(tmp_path / "data", count=72), tmp_path / "pool"
     run_step("intake", {"source": str(source), "pool": str(folder)}, progress=Silent())
     run_step("encode", {"pool": str(folder), "model": str(tiny_model(tmp_path / "model"))}, progress=Silent())
-    assert "not measured yet" in fidelity_in_words(Pool.open(folder))
+    assert "runs with: chips bench fidelity" in fidelity_in_words(Pool.open(folder))
     found = pool_fidelity.run(pool=folder, quick=True)
     assert (found["target"], found["random_removals"], found["pairs"]) == ("val", 3, 48)
     said = fidelity_in_words(Pool.open(folder))
