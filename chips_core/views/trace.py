@@ -152,7 +152,7 @@ def accuracy_in_words(found: Mapping[str, Any]) -> str:
     if accuracy is None:
         return "No test image has a label that a prompt names."
     ends = found["accuracy_interval"]
-    between = f" (95 % interval {ends[0]:.1%} to {ends[1]:.1%}, whole patients drawn)" if ends else ""
+    between = f" (95% interval {ends[0]:.1%} to {ends[1]:.1%}, whole patients drawn)" if ends else ""
     wrong = images - round(accuracy * images)
     return (
         f"The encoder fitted to this pool gets {wrong:,} of {images:,} test images wrong: "
@@ -212,7 +212,7 @@ def calibration_lines(found: Mapping[str, Any]) -> list[Line]:
         return []
     width = 100 // len(known["images"])
     return [
-        Line(f"{n * width}\u2013{(n + 1) * width} % sure", _percent(right), right, f"{images:,} images")
+        Line(f"{n * width}\u2013{(n + 1) * width}% sure", _percent(right), right, f"{images:,} images")
         for n, (images, right) in enumerate(zip(known["images"], known["accuracy"], strict=True))
         if right is not None
     ]

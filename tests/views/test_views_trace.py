@@ -54,11 +54,11 @@ ACCURACY = {
 
 def test_accuracy__in_words_and_lines():
     said = trace.accuracy_in_words(ACCURACY)
-    assert "2 of 4 test images wrong: accuracy 50.0% (95 % interval 25.0% to 75.0%" in said
+    assert "2 of 4 test images wrong: accuracy 50.0% (95% interval 25.0% to 75.0%" in said
     assert [line.name for line in trace.class_lines(ACCURACY)] == ["b", "a", "c"]
     assert trace.class_lines(ACCURACY)[2].value == "no image"
     assert [line.note for line in trace.source_lines(ACCURACY)] == ["(0%–100%)", ""]
-    assert [(line.name, line.value) for line in trace.calibration_lines(ACCURACY)] == [("50–100 % sure", "50.0%")]
+    assert [(line.name, line.value) for line in trace.calibration_lines(ACCURACY)] == [("50–100% sure", "50.0%")]
     nothing = {**ACCURACY, "images": 0, "accuracy": None, "accuracy_interval": None, "calibration": None}
     assert "No test image" in trace.accuracy_in_words(nothing)
     assert trace.calibration_lines(nothing) == []

@@ -27,9 +27,7 @@ def draw_controls(lab: Lab) -> Rules:
     usable |= {mixture: title_of_method(mixture) for mixture in st.session_state.get(MIXTURES, [])}
     left, right = st.columns([2, 3], gap="large")
     with left:
-        percent = st.slider(
-            "Budget", 1, 100, 30, format="%d %%", key="curate_budget", help="A share of the candidates."
-        )
+        percent = st.slider("Budget", 1, 100, 30, format="%d%%", key="curate_budget", help="A share of the candidates.")
         st.text(f"{round(percent / 100 * lab.count):,} of {lab.count:,} candidates; {lab.eligible:,} may be chosen.")
     with right:
         chosen = st.multiselect(

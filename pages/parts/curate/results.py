@@ -21,7 +21,7 @@ def draw_summary(trials: Sequence[Trial], measured: Sequence[Measured | None]) -
     head = ["Method", "Pairs", "Held suspect", "Classes", "Rare kept", "Kept out", "Dropped"]
     known = [one for one in measured if one is not None]
     if known:
-        head += ["Accuracy", "Change (95 %)"] if known[0].accuracy is not None else ["Recall at 1"]
+        head += ["Accuracy", "Change (95%)"] if known[0].accuracy is not None else ["Recall at 1"]
     lines = [
         Line(trial.title, [Cell(text) for text in (*_figures(trial), *_measured(one, known))], ink=at)
         for at, (trial, one) in enumerate(zip(trials, measured, strict=True))
@@ -168,7 +168,7 @@ def _draw_scores(lab: Lab, trials: Sequence[Trial]) -> None:
         for title, towards, found in shapes
     ]
     distributions(shown, key="curate_scores")
-    st.text("Grey: all candidates. Each line: the share of that method's pairs in each bar, clipped at 1 % and 99 %.")
+    st.text("Grey: all candidates. Each line: the share of that method's pairs in each bar, clipped at 1% and 99%.")
 
 
 def _draw_overlap(trials: Sequence[Trial]) -> None:

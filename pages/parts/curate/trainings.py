@@ -60,7 +60,7 @@ def draw_trained(selections: Sequence[str]) -> None:
         return
     st.subheader("What training gave")
     lines = [Line(one.training, [Cell(text) for text in _cells(one)]) for one in found]
-    head = ["Training", "Of", "Judged on", "Before", "After", "Change (95 %)", "Own caption first"]
+    head = ["Training", "Of", "Judged on", "Before", "After", "Change (95%)", "Own caption first"]
     grid(head, lines, key="curate_trained", label="Before and after training on a selection", words=(0, 1))
 
 

@@ -64,7 +64,7 @@ def _draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
             selection_mode="single-row",
             column_config={
                 "images": st.column_config.NumberColumn(width=54),
-                "share": st.column_config.NumberColumn("of class", format="%.0f %%", width=62),
+                "share": st.column_config.NumberColumn("of class", format="%.0f%%", width=62),
                 "truth": st.column_config.TextColumn(width=150),
             },
             alt="The cells of the matrix that hold errors",

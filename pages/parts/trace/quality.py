@@ -25,7 +25,7 @@ def draw_quality(pool: Pool, ready: "Prepared") -> None:
             st.subheader("By class, the worst first")
             _draw_bars(views.class_lines(found), key="by_class")
         with right:
-            st.subheader("By source, with 95 % intervals over patients")
+            st.subheader("By source, with 95% intervals over patients")
             _draw_bars(views.source_lines(found), key="by_source")
             st.subheader("By confidence: how often it is right")
             _draw_bars(views.calibration_lines(found), key="calibration")

@@ -98,8 +98,6 @@ def _draw_removal(ready: "Prepared", places: tuple[int, ...], ticked: tuple[int,
     percent: dict[str, Any] = {"class": st.column_config.TextColumn(ready.question, width=CLASS_WIDTH)}
     for name in table.columns[1:]:
         table[name] *= 100
-        percent[name] = st.column_config.NumberColumn(
-            views.SHORT[name], format="%.1f %%", help=name, width=NUMBER_WIDTH
-        )
+        percent[name] = st.column_config.NumberColumn(views.SHORT[name], format="%.1f%%", help=name, width=NUMBER_WIDTH)
     st.dataframe(table, hide_index=True, column_config=percent, alt="Probabilities of the answers")
     st.text(views.removal_in_words(found, images=len(places)) if ticked else "Tick pairs to see what follows.")
