@@ -1,6 +1,6 @@
 """The heads fitted to a pool, kept beside its features: a run in audit mode needs them, and so does every trace."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pandas as pd
 import torch
@@ -17,9 +17,24 @@ KIND = "fits"
 
 
 def fitted_heads(
-    pool: Pool, found: ScoringSet, *, features: str, progress: Progress, settings: FitSettings | None = None
+    pool: Pool,
+    found: ScoringSet,
+    *,
+    features: str,
+    progress: Progress,
+    settings: FitSettings | None = None,
+    snapshots: bool = True,
 ) -> FittedHeads:
-    """Returns the fitted heads, from the pool where they are there, else fits and stores them."""
+    """Returns the fitted heads, from the pool where they are there, else fits and stores them.
+
+    Args:
+        pool: where they are stored.
+        found: its pairs as tensors.
+        features: the name of the features.
+        progress: told of the fit.
+        settings: of the fit; as for the scores where None.
+        snapshots: whether the heads of every epoch are stored too; TracIn alone reads them.
+    """
     inputs, settings = found.inputs, settings or FitSettings()
     name = _name(found, features=features, settings=settings)
     if name not in {artifact.name for artifact in pool.tables(KIND)}:
@@ -33,7 +48,7 @@ def fitted_heads(
             settings=settings,
             tick=progress.advance,
         )
-        _store(pool, fitted, name=name)
+        _store(pool, fitted if snapshots else replace(fitted, snapshots=()), name=name)
     return _stored(pool, name, settings=settings)
 
 

@@ -130,7 +130,7 @@ def prepare(pool: Pool, settings: Settings, *, progress: Progress, measure: bool
             fix=f"run: chips trace POOL --question {settings.question}",
         )
     with pool.writing("trace") if measure else nullcontext():
-        fitted = fitted_heads(pool, found, features=features, progress=progress, settings=FIT)
+        fitted = fitted_heads(pool, found, features=features, progress=progress, settings=FIT, snapshots=False)
         tracer = Tracer(found.inputs.pool, found.inputs.heads, fitted, plan, prompts)
         key = [features, found.target, len(found.rows), asdict(FIT), asdict(SETTINGS), asdict(plan), settings.probes]
         name = f"trace-{fingerprint.of(key)}"

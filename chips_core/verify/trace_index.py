@@ -8,8 +8,8 @@ pool into blocks instead of several. How often that finds the exact answer `meas
 landmarks.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -20,10 +20,8 @@ from torch import Tensor
 from chips_core.influence import landmarks
 from chips_core.influence.blocks import seeded
 from chips_core.influence.endpoint import Direction
-from chips_core.influence.kernel import BlockScorer, Columns
 from chips_core.influence.landmarks import Influences, Paths
-from chips_core.influence.lanes import in_lanes
-from chips_core.influence.passes import Tick
+from chips_core.influence.passes import Tick, score_pairs
 from chips_core.influence.relative import Sizes
 from chips_core.verify.tracer import Traced, Tracer
 
@@ -273,25 +271,17 @@ def _in_full(tracer: Tracer, solved: Direction, likely: Tensor, *, blocks: int) 
         likely: places, the most wanted first.
         blocks: how many at most.
     """
-    pool, plan = tracer.pool, tracer.plan
-    count = plan.block_count(len(pool))
-    rounds = [rows for rows, _ in zip(plan.rows(len(pool), rank=pool.rank), range(count), strict=False)]
+    pool, once = tracer.pool, replace(tracer.plan, repeats=1)
     block_of = torch.empty(len(pool), dtype=torch.int64)
-    for number, rows in enumerate(rounds):
+    for number, rows in enumerate(once.rows(len(pool), rank=pool.rank)):
         block_of[rows] = number
     chosen = list(dict.fromkeys(block_of[likely].tolist()))[:blocks]
     places = likely[torch.isin(block_of[likely], torch.tensor(chosen, dtype=torch.int64))].sort().values
-    pos, neg = torch.zeros(2, len(pool), dtype=torch.float64)
-
-    def worker() -> Callable[[Tensor], Columns]:
-        scorer = BlockScorer(tracer.heads, [solved], wants=landmarks.WANTS)
-        return lambda rows: scorer.score(pool.image, pool.text, rows)
-
-    lanes = max(1, min(torch.get_num_threads(), len(chosen)))
-    for rows, columns in in_lanes(worker, (rounds[number] for number in chosen), lanes=lanes):
-        pos[rows], neg[rows] = 2 * columns["loss_dots"][0].double(), columns["neg_dots"][0].double()
+    found = score_pairs(
+        pool, tracer.heads, directions=[solved], plan=once, wants=landmarks.WANTS, only=frozenset(chosen)
+    )
     share = 1 / (2 * len(pool))
-    return places, Traced(share * pos[places], share * neg[places], None)
+    return places, Traced(share * found.pos_dots[0, places], share * found.neg_dots[0, places], None)
 
 
 def _faiss_index(pos: Tensor, neg: Tensor, *, theta: Tensor | None) -> Any:

@@ -2,10 +2,10 @@
 
 The model that errs is the encoder with its two heads fitted to the pool for a fixed number of epochs (`FIT`), as a
 training would: an early stop, good for scores, leaves heads that owe the pool little, and errors that no removal cures
-[decided, measured]. v = ∇ of the cross-entropy of the
-mispredicted image over the class prompts; removing pair n moves the heads by Δθ_n = H⁻¹∇(Pos + Neg)_n / 2N, so the
-image's loss changes by v·Δθ_n: negative where the pair made the error. `relative` divides by |Δθ_n|. A set R is
-predicted by moving the heads by its Δθ (model editing), and checked by fitting them again without R.
+[decided, measured]. v = ∇ of the cross-entropy of the mispredicted image over the class prompts; removing pair n moves
+the heads by Δθ_n = H⁻¹∇(Pos + Neg)_n / 2N, so the image's loss changes by v·Δθ_n: negative where the pair made the
+error. `relative` divides by |Δθ_n|. A set R is predicted by moving the heads by its Δθ (model editing), and checked by
+fitting them again without R.
 
 What makes predicted and real comparable [decided]: the heads are fitted again by the very recipe of the first fit,
 with the same batches in the same order and as many epochs, the removed pairs left out of them. Without removal this
