@@ -150,25 +150,22 @@ def _index_figures(case: _Case, sizes: "Sizes", *, chosen: "Tensor", progress: P
     """Returns how much of the exact answers an index finds whose landmarks are other test images."""
     import torch
 
-    from chips_core.influence import landmarks
     from chips_core.verify import trace_index
 
     tracer, wrong = case.tracer, torch.zeros(len(case.labels), dtype=torch.bool)
     wrong[case.wrong] = True
     order = trace_index.landmarks_first(case.labels, wrong=wrong, seed=tracer.plan.seed)
     marks = order[~torch.isin(order, chosen)][: trace_index.LANDMARKS]
-    own = landmarks.paths(tracer.pool, tracer.heads, plan=tracer.plan)
     progress.start("build the trace index", total=len(marks), unit="images")
     parts = []
     for some in torch.split(marks, trace_index.AT_ONCE):
-        parts.append(trace_index.part_of(tracer, case.images[some], case.labels[some], own=own))
+        parts.append(trace_index.part_of(tracer, case.images[some], case.labels[some]))
         progress.advance(len(some))
-    index = trace_index.TraceIndex.of(parts, own)
+    index = trace_index.TraceIndex.of(parts)
     found = trace_index.measured(index, tracer, case.images[chosen], case.labels[chosen], sizes=sizes, top=TOP)
     return {
         "index_landmarks": len(marks),
         "index_recall_at_20": found.recall,
-        "index_error": found.error,
     }
 
 

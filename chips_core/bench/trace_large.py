@@ -17,7 +17,6 @@ from chips_core.progress import Progress, Silent
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from chips_core.influence.landmarks import Paths
     from chips_core.verify.trace_index import TraceIndex
     from chips_core.verify.tracer import Tracer
 
@@ -36,7 +35,6 @@ def run(*, pairs: int, seed: int = 0, quick: bool = False, progress: Progress | 
         quick: fewer landmarks and probes: the index is built sooner and finds less.
         progress: told of every block.
     """
-    from chips_core.influence import landmarks
     from chips_core.verify import trace_index
 
     if pairs < 1000:
@@ -46,8 +44,7 @@ def run(*, pairs: int, seed: int = 0, quick: bool = False, progress: Progress | 
     tracer, images, labels = synthetic(pairs, tests=count + CLICKS, seed=seed)
     sizes = tracer.sizes(probes=QUICK_PROBES if quick else PROBES)
     began = time.perf_counter()
-    own = landmarks.paths(tracer.pool, tracer.heads, plan=tracer.plan)
-    index = _built(tracer, images[CLICKS:], labels[CLICKS:], own=own, progress=told)
+    index = _built(tracer, images[CLICKS:], labels[CLICKS:], progress=told)
     build_s = time.perf_counter() - began
 
     def click(row: int) -> tuple[float, float]:
@@ -72,7 +69,6 @@ def run(*, pairs: int, seed: int = 0, quick: bool = False, progress: Progress | 
         "build_s": round(build_s, 1),
         "index_mb": round(index.bytes / 1e6, 1),
         "index_recall_at_20": found.recall,
-        "index_error": found.error,
     }
 
 
@@ -127,7 +123,7 @@ def synthetic(pairs: int, *, tests: int, seed: int = 0) -> "tuple[Tracer, Tensor
     return tracer, seen(0.45 * meaning[truth] + 0.55 * meaning[other], image_view), truth
 
 
-def _built(tracer: "Tracer", images: "Tensor", labels: "Tensor", *, own: "Paths", progress: Progress) -> "TraceIndex":
+def _built(tracer: "Tracer", images: "Tensor", labels: "Tensor", *, progress: Progress) -> "TraceIndex":
     import torch
 
     from chips_core.verify.trace_index import AT_ONCE, TraceIndex, part_of
@@ -135,5 +131,5 @@ def _built(tracer: "Tracer", images: "Tensor", labels: "Tensor", *, own: "Paths"
     groups = torch.split(torch.arange(len(labels)), AT_ONCE)
     rounds = tracer.plan.rounds(len(tracer.pool))
     progress.start("build the trace index", total=len(tracer.pool) * rounds * len(groups))
-    parts = [part_of(tracer, images[some], labels[some], own=own, tick=progress.advance) for some in groups]
-    return TraceIndex.of(parts, own)
+    parts = [part_of(tracer, images[some], labels[some], tick=progress.advance) for some in groups]
+    return TraceIndex.of(parts)

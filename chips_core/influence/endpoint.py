@@ -212,10 +212,15 @@ def jvp(block: Block, v: Direction) -> Tensor:
     T_ij = s (r_i·ŷ_j + x̂_i·q_j) + v_ls S_ij, r_i = (I - x̂x̂ᵀ) Vᵥ x̃_i/|a_i|, q_j = (I - ŷŷᵀ) Vₜ ỹ_j/|b_j|: how each
     logit moves when the heads move along v.
     """
+    r, q = moves(block, v)
+    return (block.scale * torch.cat([r, block.image], dim=1)) @ torch.cat([block.text, q], dim=1).T
+
+
+def moves(block: Block, v: Direction) -> tuple[Tensor, Tensor]:
+    """Returns r + v_ls x̂ and q, (B, D) each, so that T_ij = s (r_i·ŷ_j + x̂_i·q_j) with the scale's part in r."""
     r = tangent(block.image, block.image_features @ v.image.T) / block.image_lengths
     q = tangent(block.text, block.text_features @ v.text.T) / block.text_lengths
-    left = torch.cat([r + v.log_scale * block.image, block.image], dim=1)
-    return (block.scale * left) @ torch.cat([block.text, q], dim=1).T
+    return r + v.log_scale * block.image, q
 
 
 def vjp(block: Block, coefficients: Tensor, *, train_scale: bool = True) -> Direction:

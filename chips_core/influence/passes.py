@@ -4,7 +4,7 @@ Everything reads cached features, gathers one block at a time, and holds nothing
 over the rounds are taken in float64. Shards of a pass add up to the whole, so that several processes can share one.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -79,7 +79,6 @@ def score_pairs(
     plan: BlockPlan,
     wants: Wants | None = None,
     shard: tuple[int, int] = (0, 1),
-    only: Container[int] | None = None,
     tick: Tick | None = None,
 ) -> PairScores:
     """Returns every pair's losses and inner products with each direction, averaged over the plan's rounds.
@@ -91,17 +90,12 @@ def score_pairs(
         plan: the blocks of negatives.
         wants: what to compute.
         shard: (i, n) does every n-th block from i; the n results add up to the whole.
-        only: numbers of the blocks to do; all where None. The pairs of the others stay at zero.
         tick: told of each block.
     """
     wants, pairs = wants or Wants(), len(features)
     found = PairScores.empty(pairs, len(directions), wants)
     rounds = plan.rounds(pairs)
-    mine = (
-        rows
-        for i, rows in enumerate(plan.rows(pairs, rank=features.rank))
-        if i % shard[1] == shard[0] and (only is None or i in only)
-    )
+    mine = (rows for i, rows in enumerate(plan.rows(pairs, rank=features.rank)) if i % shard[1] == shard[0])
 
     def worker() -> Callable[[Tensor], Columns]:
         scorer = BlockScorer(heads, directions, wants=wants)

@@ -3,8 +3,8 @@
 An index is worth its place only where looking at every pair takes too long: up to EXACT_PAIRS it does not.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from chips_core import fingerprint
-from chips_core.influence import landmarks
-from chips_core.influence.landmarks import Influences, Paths
+from chips_core.influence import reference
 from chips_core.jobs.trace_pool import Prepared
 from chips_core.progress import Progress
 from chips_core.store import Pool
@@ -25,7 +24,6 @@ KIND, PARTS = "indexes", "parts"
 EXACT_PAIRS = 20_000  # a pass over so many pairs takes about a second
 CHECKED = 8  # test images that are no landmarks, on which the index is compared with the exact answer
 LEAST = 16  # landmarks, below which there is no index
-SKETCHES = ("pos", "neg", "rest")
 
 
 def build_index(ready: Prepared, *, progress: Progress) -> Agreement | None:
@@ -48,13 +46,7 @@ def index_of(ready: Prepared) -> TraceIndex | None:
     name = _name(ready, _images_of(ready)[1])
     if name not in _stored(ready.pool, KIND):
         return None
-    arrays = {part: _tensor(array) for part, array in ready.pool.arrays(KIND, name).items()}
-    return TraceIndex(
-        **{part: arrays[part] for part in SKETCHES},
-        own=Paths(arrays["own_image"], arrays["own_text"]),
-        sample_total=arrays["sample_total"],
-        sample_rest=arrays["sample_rest"],
-    )
+    return TraceIndex(**_tensors(ready.pool.arrays(KIND, name)))
 
 
 def agreement_of(ready: Prepared) -> Agreement | None:
@@ -73,7 +65,7 @@ def _images_of(ready: Prepared) -> tuple[Tensor, Tensor]:
 
 def _name(ready: Prepared, chosen: Tensor) -> str:
     ids = ready.test.pairs["pair_id"].iloc[chosen.tolist()].astype(str).tolist()
-    settings = [trace_index.CANDIDATES, landmarks.SAMPLE_BLOCKS, landmarks.RIDGE]
+    settings = [reference.BLOCKS, trace_index.CANDIDATES, trace_index.RIDGE]
     return f"index-{fingerprint.of([ready.name, ids, ready.test.labels[chosen].tolist(), settings])}"
 
 
@@ -82,19 +74,18 @@ def _build(ready: Prepared, chosen: Tensor, checked: Tensor, *, name: str, progr
     images, labels = ready.test.features.image, torch.from_numpy(ready.test.labels)
     groups = torch.split(chosen, AT_ONCE)
     progress.start("build the trace index", total=len(tracer.pool) * tracer.plan.rounds(len(tracer.pool)) * len(groups))
-    own = landmarks.paths(tracer.pool, tracer.heads, plan=tracer.plan)
     parts = []
     for number, some in enumerate(groups):
         key = f"{name}-{number:03d}"
         if key in _stored(pool, PARTS):
             progress.advance(len(tracer.pool) * tracer.plan.rounds(len(tracer.pool)))
         else:
-            part = trace_index.part_of(tracer, images[some], labels[some], own=own, tick=progress.advance)
+            part = trace_index.part_of(tracer, images[some], labels[some], tick=progress.advance)
             ids = ready.test.pairs["pair_id"].iloc[some.tolist()].astype(str).to_numpy()
             table = pd.DataFrame({"pair_id": ids})
             pool.write_table(PARTS, key, table, record={"index": name}, fingerprint=key, arrays=_arrays(part))
-        parts.append(_part(pool.arrays(PARTS, key)))
-    index = TraceIndex.of(parts, own)
+        parts.append(Part(**_tensors(pool.arrays(PARTS, key))))
+    index = TraceIndex.of(parts)
     progress.start("check the trace index", total=len(checked), unit="images")
     found = trace_index.measured(
         index, tracer, images[checked], labels[checked], sizes=ready.sizes, tick=progress.advance
@@ -105,27 +96,20 @@ def _build(ready: Prepared, chosen: Tensor, checked: Tensor, *, name: str, progr
 
 
 def _store(ready: Prepared, index: TraceIndex, *, name: str, landmarks_used: int, found: Agreement) -> None:
-    arrays = {part: getattr(index, part).numpy() for part in (*SKETCHES, "sample_total", "sample_rest")}
-    arrays |= {"own_image": index.own.image.numpy(), "own_text": index.own.text.numpy()}
     table = pd.DataFrame({"pair_id": ready.pair_ids, "row": ready.found.rows})
     record = {"landmarks": landmarks_used, "bytes": index.bytes, "agreement": asdict(found)}
     pool = ready.pool
-    pool.write_table(KIND, name, table, record=record, fingerprint=name, arrays=arrays)
+    pool.write_table(KIND, name, table, record=record, fingerprint=name, arrays=_arrays(index))
 
 
-def _arrays(part: Part) -> dict[str, Any]:
-    whole = {name: getattr(part.whole, name).float().numpy() for name in SKETCHES}
-    return whole | {f"sample_{name}": getattr(part.sample, name).float().numpy() for name in SKETCHES}
-
-
-def _part(arrays: dict[str, Any]) -> Part:
-    whole, sample = ([_tensor(arrays[f"{start}{name}"]) for name in SKETCHES] for start in ("", "sample_"))
-    return Part(Influences(*whole), Influences(*sample))
+def _arrays(found: Part | TraceIndex) -> dict[str, Any]:
+    """Returns its tensors, as arrays to be stored."""
+    return {part.name: getattr(found, part.name).numpy() for part in fields(found)}
 
 
 def _stored(pool: Pool, kind: str) -> Sequence[str]:
     return [artifact.name for artifact in pool.tables(kind)]
 
 
-def _tensor(array: Any) -> Tensor:
-    return torch.from_numpy(np.array(array))
+def _tensors(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}

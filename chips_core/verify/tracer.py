@@ -27,8 +27,8 @@ from chips_core.influence.curvature import GaussNewton
 from chips_core.influence.ecif import EcifSettings
 from chips_core.influence.endpoint import Direction, Heads
 from chips_core.influence.fit import FitSettings, FittedHeads, refit_heads
-from chips_core.influence.kernel import Wants
-from chips_core.influence.passes import Tick, score_pairs
+from chips_core.influence.passes import Tick
+from chips_core.influence.reference import Reference, reference_blocks
 from chips_core.influence.relative import Sizes
 
 # A stronger hold or fewer passes leave errors that no removal cures; a larger damping predicts worse [measured]
@@ -103,7 +103,7 @@ class Tracer:
 
     @cached_property
     def plan(self) -> BlockPlan:
-        """The blocks in which influence is measured."""
+        """The blocks in which the curvature, the sizes and the removal of a set are measured."""
         return replace(self.fit_plan, repeats=min(REPEATS, self.fit_plan.repeats))
 
     @cached_property
@@ -131,14 +131,25 @@ class Tracer:
         """Returns v: the gradient of the mean cross-entropy of one image or of several, the scale left out."""
         return targets.zero_shot_gradient(images, labels, prompts=self.prompts, heads=self.heads, train_scale=False)
 
+    @cached_property
+    def blocks(self) -> list[Tensor]:
+        """The rows that every pair is measured against."""
+        return reference_blocks(self.fit_plan, self.pool)
+
+    def reference(self, images: Tensor, labels: Tensor) -> Reference:
+        """Returns the reference seen along H⁻¹v of the mean loss of one image, or of all errors of a cell."""
+        solved = self.solved(self.gradient(images, labels))
+        return Reference.of(self.pool, self.heads, v=solved, blocks=self.blocks)
+
+    def of_pairs(self, reference: Reference, places: Tensor, *, sizes: Sizes | None = None) -> Traced:
+        """Returns the influence of the pairs at some places."""
+        share, dots = 1 / (2 * len(self.pool)), reference.dots(places)
+        found = relative.Influence(share * dots.pos[None], share * dots.neg[None])
+        return Traced(found.pos[0], found.neg[0], found.theta(sizes)[0] if sizes else None)
+
     def trace(self, images: Tensor, labels: Tensor, *, sizes: Sizes | None) -> Traced:
         """Returns the influence of every pair on the mean loss of one image, or of all errors of a cell."""
-        solved = self.solved(self.gradient(images, labels))
-        wants = Wants(deletion=True)
-        scores = score_pairs(self.pool, self.heads, directions=[solved], plan=self.plan, wants=wants)
-        share = 1 / (2 * len(self.pool))
-        found = relative.Influence(share * scores.pos_dots, share * scores.neg_dots)
-        return Traced(found.pos[0], found.neg[0], found.theta(sizes)[0] if sizes else None)
+        return self.of_pairs(self.reference(images, labels), torch.arange(len(self.pool)), sizes=sizes)
 
     def edited(self, members: Tensor) -> Heads:
         """Returns the heads as predicted without some pairs, (N,) bool: θ + H⁻¹∇(L - L₋R)/2N."""

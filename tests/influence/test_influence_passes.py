@@ -235,16 +235,3 @@ def test_rows__a_seed_gives_its_own_blocks_and_bad_plans_are_refused() -> None:
             BlockPlan(**bad)
     with pytest.raises(UsageError, match="ranks"):
         list(BlockPlan().rows(3, rank=torch.tensor([0, 0, 2])))
-
-
-def test_score_pairs__only_some_blocks_leaves_the_other_pairs_at_zero() -> None:
-    features, heads, vs = pool(pairs=23)
-    plan = BlockPlan(size=6, repeats=1, seed=3)
-    whole = score_pairs(features, heads, directions=vs, plan=plan, wants=EVERYTHING)
-    some = score_pairs(features, heads, directions=vs, plan=plan, wants=EVERYTHING, only={1, 3})
-    blocks = list(plan.rows(23))
-    for number, rows in enumerate(blocks):
-        expected = (
-            whole.loss_dots[:, rows] if number in (1, 3) else torch.zeros(len(vs), len(rows), dtype=torch.float64)
-        )
-        torch.testing.assert_close(some.loss_dots[:, rows], expected, rtol=0, atol=0)

@@ -161,7 +161,7 @@ def test_build_index__a_stopped_build_goes_on_where_it_was_and_gives_the_same(tm
     once = indexes.index_of(ready)
     ready.pool.remove(indexes.KIND, ready.pool.tables(indexes.KIND)[0].name)
     indexes.build_index(ready, progress=Silent())
-    assert (indexes.index_of(ready).rest == once.rest).all()
+    assert (indexes.index_of(ready).sketch == once.sketch).all()
 
 
 def test_run__with_an_index_says_so_and_exact_looks_at_every_pair(tmp_path, monkeypatch, capsys):
@@ -183,7 +183,7 @@ def test_run__with_an_index_says_so_and_exact_looks_at_every_pair(tmp_path, monk
     assert len(quick & exact) >= 4
     assert check_pool(folder).sound
     name = Pool.open(folder).tables(indexes.KIND)[0].name
-    path = folder / indexes.KIND / f"{name}.rest.npy"
+    path = folder / indexes.KIND / f"{name}.sketch.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert not check_pool(folder).sound
     assert check_pool(folder, repair=True).sound

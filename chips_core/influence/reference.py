@@ -1,0 +1,168 @@
+"""The influence of any pairs on a test loss, each measured against the same few blocks of the pool: the reference.
+
+In a pass over the pool a pair meets the partners of its own block, and of two pairs that are equally to blame one meets
+the worse company. Against the reference all meet the same partners: the order of the pairs is truer than after four
+passes, and a pair costs the same whether or not the rest of the pool is looked at [decided, measured].
+
+A pair n that joins a block B, whose rows have the sums R_k = Σ_{j∈B} exp S_kj and the means m_k = Σ_{j∈B} P_kj T_kj,
+changes it by [derived]
+    ∇Pos_n·v = Σ_{k∈B∪n} P_nk (T_nk - T_nn)                        its own row, and likewise its column
+    ∇Neg_n·v = Σ_{k∈B} w_kn (T_kn - m_k),  w_kn = e/(R_k + e), e = exp S_kn    the row of every image of B, likewise
+A pair of the block is scored where it is.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from chips_core.influence.blocks import BlockPlan, Features
+from chips_core.influence.endpoint import Direction, Heads, forward, jvp, moves
+from chips_core.influence.kernel import BlockScorer, Wants
+from chips_core.influence.lanes import in_lanes
+
+BLOCKS = 4  # of the first round: with two the order is as true as after four passes, with four better
+ROWS_AT_ONCE = 256  # (256, 1024) of float32 are a megabyte: what a step reads stays in the cache
+WANTS = Wants(deletion=True)
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Inner products of the pairs' gradients with K directions, (K, M) float64, or (M,) with one."""
+
+    pos: Tensor  # ∇Pos_n·v
+    neg: Tensor  # ∇Neg_n·v, exact deletion
+
+    @property
+    def total(self) -> Tensor:
+        """∇(Pos + Neg)_n·v."""
+        return self.pos + self.neg
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The images or the texts of a block, as what a pair from outside is compared with."""
+
+    units: Tensor  # (D, B): s times the embeddings
+    changes: Tensor  # (2D, B): s times how they move, and s times the embeddings
+    log_sums: Tensor  # (B,) log R_k
+    means: Tensor  # (B,) m_k
+
+
+def reference_blocks(plan: BlockPlan, pool: Features) -> list[Tensor]:
+    """Returns the rows of the reference: disjoint blocks, drawn by the plan's seed."""
+    count = min(BLOCKS, plan.block_count(len(pool)))
+    return [rows for rows, _ in zip(plan.rows(len(pool), rank=pool.rank), range(count), strict=False)]
+
+
+def of_members(pool: Features, heads: Heads, *, directions: Sequence[Direction], blocks: Sequence[Tensor]) -> Dots:
+    """Returns the influence of the reference's own pairs, (K, M) in the order of the blocks, each in its own block."""
+    scorer = BlockScorer(heads, directions, wants=WANTS)
+    each = [scorer.score(pool.image, pool.text, rows) for rows in blocks]
+    pos = torch.cat([2 * columns["loss_dots"].double() for columns in each], dim=1)
+    return Dots(pos, torch.cat([columns["neg_dots"].double() for columns in each], dim=1))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference seen along one direction v.
+
+    Attributes:
+        pool: features of the N pairs.
+        heads: the endpoint.
+        v: the direction.
+        blocks: rows of the reference.
+        members: of the reference's own pairs, (M,).
+        sides: of each block the texts, which images are compared with, and the images.
+    """
+
+    pool: Features
+    heads: Heads
+    v: Direction
+    blocks: Sequence[Tensor]
+    members: Dots
+    sides: Sequence[tuple[_Side, _Side]]
+
+    @classmethod
+    def of(cls, pool: Features, heads: Heads, *, v: Direction, blocks: Sequence[Tensor]) -> "Reference":
+        """Returns the reference of some blocks, seen along v.
+
+        Args:
+            pool: features of the N pairs.
+            heads: the endpoint; its precision is that of the products.
+            v: H⁻¹ of a test gradient.
+            blocks: what `reference_blocks` returned.
+        """
+        v = v.to(heads.image.dtype)
+        found = of_members(pool, heads, directions=[v], blocks=blocks)
+        sides = [_sides_of(pool, rows, heads, v=v) for rows in blocks]
+        return cls(pool, heads, v, blocks, Dots(found.pos[0], found.neg[0]), sides)
+
+    def dots(self, rows: Tensor) -> Dots:
+        """Returns ∇Pos_n·v and ∇Neg_n·v of the pairs at `rows`, (M,) each, averaged over the blocks."""
+        found = torch.zeros(2, len(rows), dtype=torch.float64)
+        inside = torch.full((len(self.pool),), -1, dtype=torch.int64)  # place among the members
+        inside[torch.cat(list(self.blocks))] = torch.arange(len(self.members.pos))
+        pieces = torch.split(torch.arange(len(rows)), ROWS_AT_ONCE)
+
+        def worker() -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+            return lambda piece: self._piece(rows[piece], inside[rows[piece]])
+
+        scored = in_lanes(worker, pieces, lanes=max(1, min(torch.get_num_threads(), len(pieces))))
+        try:
+            for piece, parts in scored:
+                for whole, part in zip(found, parts, strict=True):
+                    whole[piece] = part
+        finally:
+            scored.close()
+        return Dots(found[0], found[1])
+
+    def _piece(self, rows: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+        mine = forward(self.pool.image[rows], self.pool.text[rows], self.heads)
+        r, q = moves(mine, self.v)
+        own = mine.scale * (mine.image * mine.text).sum(1)
+        turned = mine.scale * ((r * mine.text).sum(1) + (mine.image * q).sum(1))
+        as_image, as_text = torch.cat([mine.image, r], dim=1), torch.cat([mine.text, q], dim=1)
+        pos, neg = torch.zeros(2, len(rows), dtype=torch.float64)
+        start = 0
+        for block, (texts, images) in zip(self.blocks, self.sides, strict=True):
+            by_row, by_column = (_joined(x, side, own, turned) for x, side in ((as_image, texts), (as_text, images)))
+            member = (inside >= start) & (inside < start + len(block))
+            at = inside.clamp(min=0)
+            pos += torch.where(member, self.members.pos[at], by_row[0] + by_column[0])
+            neg += torch.where(member, self.members.neg[at], by_row[1] + by_column[1])
+            start += len(block)
+        return pos / len(self.blocks), neg / len(self.blocks)
+
+
+def _sides_of(pool: Features, rows: Tensor, heads: Heads, *, v: Direction) -> tuple[_Side, _Side]:
+    block = forward(pool.image[rows], pool.text[rows], heads)
+    (r, q), s, T = moves(block, v), block.scale, jvp(block, v)
+
+    def side(logits: Tensor, change: Tensor, units: Tensor, moved: Tensor) -> _Side:
+        means = (torch.softmax(logits, dim=0) * change).sum(0)
+        both = torch.cat([moved, units], dim=1)
+        return _Side((s * units).T.contiguous(), (s * both).T.contiguous(), logits.logsumexp(0), means)
+
+    # a new image is one more row of S, in every text's column; a new text one more column, in every image's row
+    return side(block.logits, T, block.text, q), side(block.logits.T, T.T, block.image, r)
+
+
+def _joined(x: Tensor, side: _Side, own: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns one half of ∇Pos·v and of ∇Neg·v of pairs that join a block: as rows of S, or as its columns.
+
+    Args:
+        x: (m, 2D) of each pair its embedding, and how it moves.
+        side: the other side of the block.
+        own: (m,) S_nn.
+        turned: (m,) T_nn.
+    """
+    logits, change = x[:, : len(side.units)] @ side.units, x @ side.changes
+    weights = torch.sigmoid(logits - side.log_sums)
+    neg = torch.linalg.vecdot(weights, change) - weights @ side.means
+    top = torch.maximum(logits.amax(1), own)
+    others = logits.sub_(top[:, None]).exp_()
+    sums = others.sum(1)
+    pos = (torch.linalg.vecdot(others, change) - turned * sums) / (sums + (own - top).exp())
+    return pos.double(), neg.double()
