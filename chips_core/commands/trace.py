@@ -59,17 +59,11 @@ def _trace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", help="target set that stops the fit (default: as the score step)")
     parser.add_argument("--features", help="name of the features, where there are several (default: the newest)")
     parser.add_argument("--retrain", action="store_true", help="really fit again without the harmful pairs")
-    parser.add_argument("--exact", action="store_true", help="look at every pair, even where there is an index")
-    parser.add_argument(
-        "--index",
-        choices=("auto", "always", "never"),
-        default="auto",
-        help="without --image: build the trace index; auto (default): in a large pool",
-    )
+    parser.add_argument("--exact", action="store_true", help="measure every pair, also in a large pool: some seconds")
 
 
 def _trace(options: argparse.Namespace, progress: Progress) -> Answer:
-    names = ("pool", "test", "question", "image", "top", "mode", "target", "features", "retrain", "exact", "index")
+    names = ("pool", "test", "question", "image", "top", "mode", "target", "features", "retrain", "exact")
     data = run_step("trace", {name: getattr(options, name) for name in names}, progress=progress)
     return Answer(data, _errors_in_words(data) if options.image is None else _trace_in_words(data))
 
@@ -79,9 +73,9 @@ def _errors_in_words(data: Mapping[str, Any]) -> str:
     lines += [f"  {line['confidence']:.2f}  {line['pair_id']}: {_taken(line)}" for line in data["errors"][:SHOWN]]
     if data["honesty"]:
         lines.append(_honesty_in_words(data["honesty"]))
-    if data["index"]:
-        found = data["index"]
-        lines.append(f"The trace index finds {found['recall']:.1%} of the exact top {found['top']} of either kind.")
+    if data["recall"]:
+        found = data["recall"]
+        lines.append(f"Quick answers hold {found['recall']:.1%} of the exact first {found['top']} of either kind.")
     return "\n".join(lines)
 
 
@@ -90,7 +84,7 @@ def _trace_in_words(data: Mapping[str, Any]) -> str:
     lines = [f"{image['pair_id']}: {_taken(image)}"]
     if image["also_in_training"]:
         lines.insert(0, "LEAK: this test image is in the training pairs too.")
-    lines += [] if data["exact"] else ["Found by the trace index; --exact looks at every pair."]
+    lines += [] if data["exact"] else ["A quick answer; --exact measures every pair."]
     for kind in ("harmful", "helpful"):
         lines.append(f"{kind.capitalize()} pairs ({data['mode']} influence):")
         lines += [f"  {p['influence']:+.4g}  {p['pair_id']} [{p['label']}] {p['role']}" for p in data[kind]]

@@ -127,7 +127,10 @@ class Reference:
         pos, neg = torch.zeros(2, len(rows), dtype=torch.float64)
         start = 0
         for block, (texts, images) in zip(self.blocks, self.sides, strict=True):
-            by_row, by_column = (_joined(x, side, own, turned) for x, side in ((as_image, texts), (as_text, images)))
+            by_row, by_column = (
+                joined(x[:, : len(side.units)] @ side.units, x @ side.changes, side.log_sums, side.means, own, turned)
+                for x, side in ((as_image, texts), (as_text, images))
+            )
             member = (inside >= start) & (inside < start + len(block))
             at = inside.clamp(min=0)
             pos += torch.where(member, self.members.pos[at], by_row[0] + by_column[0])
@@ -149,20 +152,23 @@ def _sides_of(pool: Features, rows: Tensor, heads: Heads, *, v: Direction) -> tu
     return side(block.logits, T, block.text, q), side(block.logits.T, T.T, block.image, r)
 
 
-def _joined(x: Tensor, side: _Side, own: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns one half of ∇Pos·v and of ∇Neg·v of pairs that join a block: as rows of S, or as its columns.
+def joined(
+    logits: Tensor, change: Tensor, log_sums: Tensor, means: Tensor, own: Tensor, turned: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns one half of ∇Pos·v and of ∇Neg·v of M pairs that join a block, (M,) each: as its rows, or as columns.
 
     Args:
-        x: (m, 2D) of each pair its embedding, and how it moves.
-        side: the other side of the block.
-        own: (m,) S_nn.
-        turned: (m,) T_nn.
+        logits: (M, B) of the pairs with the other side of the block; used up.
+        change: (M, B) T of the same.
+        log_sums: (B,) log R_k.
+        means: (B,) m_k.
+        own: (M,) S_nn.
+        turned: (M,) T_nn.
     """
-    logits, change = x[:, : len(side.units)] @ side.units, x @ side.changes
-    weights = torch.sigmoid(logits - side.log_sums)
-    neg = torch.linalg.vecdot(weights, change) - weights @ side.means
+    weights = torch.sigmoid(logits - log_sums)
+    neg = torch.linalg.vecdot(weights, change) - weights @ means
     top = torch.maximum(logits.amax(1), own)
     others = logits.sub_(top[:, None]).exp_()
     sums = others.sum(1)
     pos = (torch.linalg.vecdot(others, change) - turned * sums) / (sums + (own - top).exp())
-    return pos.double(), neg.double()
+    return pos, neg

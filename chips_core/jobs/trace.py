@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from chips_core.jobs import trace_answers as answers
-from chips_core.jobs.trace_index import EXACT_PAIRS, agreement_of, build_index, index_of
 from chips_core.jobs.trace_pool import Prepared, Settings, measure_honesty, prepare
+from chips_core.jobs.trace_recall import is_large, measure_recall
 from chips_core.progress import Progress
 from chips_core.store import Pool
 
@@ -21,10 +21,10 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     pool = Pool.open(Path(settings.pool))
     ready = prepare(pool, settings, progress=progress)
     if settings.image is None:
-        return _prepared(ready, settings, progress=progress)
+        return _prepared(ready, progress=progress)
     place = answers.place_of(ready, settings.image)
-    index = None if settings.exact else index_of(ready)
-    table = answers.explain(ready, [place], mode=settings.mode, top=settings.top, index=index)
+    quick = is_large(ready) and not settings.exact
+    table = answers.explain(ready, [place], mode=settings.mode, top=settings.top, quick=quick)
     harmful, helpful = table[table["influence"] < 0], table[table["influence"] > 0].iloc[::-1]
     progress.note("predicting the removal of the harmful pairs")
     removal = answers.what_if(ready, [place], harmful["place"].tolist(), retrain=settings.retrain)
@@ -41,11 +41,10 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     }
 
 
-def _prepared(ready: Prepared, settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
+def _prepared(ready: Prepared, *, progress: Progress) -> Mapping[str, Any]:
     """Returns the wrong predictions, after measuring what is not measured yet."""
     measured = measure_honesty(ready, progress=progress)
-    wanted = settings.index == "always" or (settings.index == "auto" and len(ready.found.rows) > EXACT_PAIRS)
-    agreement = build_index(ready, progress=progress) if wanted else agreement_of(ready)
+    recall = measure_recall(ready, progress=progress)
     errors: pd.DataFrame = answers.errors_table(ready).drop(columns=["place", "row"])
     return {
         "trace": ready.name,
@@ -56,5 +55,5 @@ def _prepared(ready: Prepared, settings: Settings, *, progress: Progress) -> Map
         "errors": answers.plain_lines(errors),
         "accuracy": answers.accuracy_of(ready) if ready.question == "class" else None,
         "honesty": asdict(measured) if measured else None,
-        "index": asdict(agreement) if agreement else None,
+        "recall": asdict(recall) if recall else None,
     }

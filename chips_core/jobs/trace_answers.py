@@ -12,7 +12,7 @@ from chips_core.influence.endpoint import Heads, embed
 from chips_core.jobs.trace_pool import Prepared
 from chips_core.store import Pool
 from chips_core.verify import zero_shot
-from chips_core.verify.trace_index import Mode, Ranked, TraceIndex, ranked_exactly
+from chips_core.verify.trace_search import Mode, Ranked, ranked_exactly, ranked_quickly
 
 TOLD = 50  # answers whose probabilities are told: the likeliest, and the right ones
 NEAR_COPIES = "duplicates"  # the kind of table with the groups of nearly equal images
@@ -26,29 +26,25 @@ def place_of(ready: Prepared, pair_id: str) -> int:
     return int(places[0])
 
 
-def explain(
-    ready: Prepared, places: Sequence[int], *, mode: Mode, top: int, index: TraceIndex | None = None
-) -> pd.DataFrame:
+def explain(ready: Prepared, places: Sequence[int], *, mode: Mode, top: int, quick: bool = False) -> pd.DataFrame:
     """Returns the most harmful and the most helpful pairs for one test image, or for all errors of a cell.
 
     Columns: place (in the tracer), row (of the kept pairs), pair_id, label, caption, influence, pos, neg,
     delta_loss_if_removed, similarity (to the nearest of the images), same_patient, same_image, near_copy, role. The
-    most harmful pair comes first, the most helpful one last; `attrs["exact"]` says whether every pair was looked at.
+    most harmful pair comes first, the most helpful one last; `attrs["exact"]` says whether every pair was measured.
 
     Args:
         ready: the pool.
         places: of the test images.
         mode: what ranks.
         top: pairs of either kind.
-        index: searched in place of all pairs.
+        quick: measure only the pairs that a first look at all of them puts first.
     """
     if mode == "relative" and ready.sizes is None:
         raise InputError("The sizes of the removals are not measured yet.", fix="use the plain mode, or prepare first.")
     images, labels = _images(ready, places)
-    if index is not None:
-        found = index.search(ready.tracer, images, labels, sizes=ready.sizes, mode=mode, top=top)
-    else:
-        found = ranked_exactly(ready.tracer, images, labels, sizes=ready.sizes, mode=mode, top=top)
+    way = ranked_quickly if quick else ranked_exactly
+    found = way(ready.tracer, images, labels, sizes=ready.sizes, mode=mode, top=top)
     table = _lines(ready, places, found)
     table.attrs["exact"] = found.exact
     return table

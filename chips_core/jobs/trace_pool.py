@@ -4,8 +4,8 @@ Two questions can be wrong: which class an image shows, and which of the split's
 needs no labels). Either is a choice among texts, so the same tracer answers both.
 
 What does not depend on the image is kept in the pool: the fitted heads (kind `fits`), the size of every pair's removal
-(kind `traces`), the index of a large pool (kind `indexes`) and the measured agreement of predictions with real refits
-(kind `honesty`). With them a click costs one linear solve and one pass over the features, or a search of the index.
+(kind `traces`), and what was measured of the answers: how predictions agree with real refits (kind `honesty`), and in a
+large pool how quick answers agree with exact ones (kind `recalls`).
 """
 
 from contextlib import nullcontext
@@ -27,7 +27,7 @@ from chips_core.jobs.fitting import fitted_heads, is_fitted
 from chips_core.jobs.scoring_set import ScoringSet, scoring_set
 from chips_core.progress import Progress
 from chips_core.store import Pool
-from chips_core.verify.trace_index import Mode
+from chips_core.verify.trace_search import Mode
 from chips_core.verify.tracer import FIT, SETTINGS, Honesty, Tracer, honesty_of
 
 KIND, HONESTY = "traces", "honesty"
@@ -45,8 +45,7 @@ class Settings:
 
     Attributes:
         question: what is asked of an image: its class, or its own caption among those of the split.
-        index: whether an index is built: `auto` only where looking at every pair takes too long.
-        exact: look at every pair even where there is an index.
+        exact: measure every pair, also in a large pool.
     """
 
     pool: str
@@ -59,7 +58,6 @@ class Settings:
     features: str | None = None
     retrain: bool = False
     probes: int = PROBES
-    index: Literal["auto", "always", "never"] = "auto"
     exact: bool = False
 
 

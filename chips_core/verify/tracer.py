@@ -30,6 +30,7 @@ from chips_core.influence.fit import FitSettings, FittedHeads, refit_heads
 from chips_core.influence.passes import Tick
 from chips_core.influence.reference import Reference, reference_blocks
 from chips_core.influence.relative import Sizes
+from chips_core.influence.screen import Screen
 
 # A stronger hold or fewer passes leave errors that no removal cures; a larger damping predicts worse [measured]
 FIT = FitSettings(epochs=15, relative_rate=0.02, proximal=0.05, patience=None)
@@ -135,6 +136,11 @@ class Tracer:
     def blocks(self) -> list[Tensor]:
         """The rows that every pair is measured against."""
         return reference_blocks(self.fit_plan, self.pool)
+
+    @cached_property
+    def screen(self) -> Screen:
+        """The pool, ready for a first look at every pair: computed once, a second for 200,000 pairs."""
+        return Screen.of(self.pool, self.heads)
 
     def reference(self, images: Tensor, labels: Tensor) -> Reference:
         """Returns the reference seen along H⁻¹v of the mean loss of one image, or of all errors of a cell."""

@@ -13,6 +13,7 @@ from chips_core.store import Pool
 
 CLASS: Literal["class"] = "class"  # the questions: which class an image shows, which caption is its own
 CAPTION: Literal["caption"] = "caption"
+UNMEASURED = "How many of the strongest pairs a quick answer misses is not measured yet."
 STATES = ("before", "predicted", "retrained")
 TITLES = {"before": "before", "predicted": "predicted without them", "retrained": "really retrained"}
 SHORT = {"before": "before", "predicted without them": "predicted", "really retrained": "retrained"}
@@ -142,8 +143,8 @@ def fidelity_in_words(pool: Pool) -> str:
 
 
 def agreement_in_words(recall: float, *, top: int, images: int) -> str:
-    """Returns how often the trace index finds what looking at every pair finds."""
-    return f"The index finds {recall:.0%} of the exact first {top} of either kind (measured on {images:,} images)."
+    """Returns how often a quick answer holds what measuring every pair finds."""
+    return f"Quick answers hold {recall:.0%} of the exact first {top} of either kind (measured on {images:,} images)."
 
 
 def accuracy_in_words(found: Mapping[str, Any]) -> str:

@@ -9,12 +9,11 @@ from tiny import tiny_dataset, tiny_model
 
 from chips_core.cli import main
 from chips_core.errors import InputError, NoTargetSet
-from chips_core.jobs import evaluate, trace, trace_pool
+from chips_core.jobs import evaluate, trace, trace_pool, trace_recall
 from chips_core.jobs import trace_answers as answers
-from chips_core.jobs import trace_index as indexes
 from chips_core.jobs.steps import run_step
 from chips_core.jobs.trace_pool import Prepared, prepare
-from chips_core.progress import Silent, Stopped
+from chips_core.progress import Silent
 from chips_core.store import Pool
 from chips_core.store.check import check_pool
 
@@ -125,53 +124,15 @@ def test_role__in_words(pos, neg, words):
     assert "away from" in answers.role(pos, neg)
 
 
-class StopsLater(Silent):
-    """A progress that stops the work after some calls."""
-
-    def __init__(self, calls: int) -> None:
-        self.left = calls
-
-    def advance(self, done: int = 1) -> None:
-        self.left -= min(done, 1)
-        if self.left < 0:
-            raise Stopped(130)
-
-
-def test_build_index__a_stopped_build_goes_on_where_it_was_and_gives_the_same(tmp_path, monkeypatch):
+def test_run__of_a_large_pool_answers_quickly_and_exact_measures_every_pair(tmp_path, monkeypatch, capsys):
     folder = build(tmp_path)
-    monkeypatch.setattr(indexes, "CHECKED", 2)
-    monkeypatch.setattr(indexes, "LEAST", 8)
-    monkeypatch.setattr(indexes, "AT_ONCE", 3)
-    ready = prepare(Pool.open(folder), trace.Settings(str(folder), probes=8), progress=Silent())
-    assert indexes.index_of(ready) is None
-    with pytest.raises(Stopped):
-        indexes.build_index(ready, progress=StopsLater(2))
-    kept = [artifact.name for artifact in ready.pool.tables(indexes.PARTS)]
-    assert len(kept) == 2
-    assert check_pool(folder).sound
-    passes = []
-    really = indexes.trace_index.part_of
-    monkeypatch.setattr(indexes.trace_index, "part_of", lambda *a, **k: passes.append(1) or really(*a, **k))
-    found = indexes.build_index(ready, progress=Silent())
-    count = -(-len(indexes._images_of(ready)[1]) // 3)
-    assert len(passes) == count - 2
-    assert found == indexes.agreement_of(ready)
-    assert found.images == 2
-    assert not ready.pool.tables(indexes.PARTS)
-    once = indexes.index_of(ready)
-    ready.pool.remove(indexes.KIND, ready.pool.tables(indexes.KIND)[0].name)
-    indexes.build_index(ready, progress=Silent())
-    assert (indexes.index_of(ready).sketch == once.sketch).all()
-
-
-def test_run__with_an_index_says_so_and_exact_looks_at_every_pair(tmp_path, monkeypatch, capsys):
-    folder = build(tmp_path)
-    monkeypatch.setattr(indexes, "LEAST", 8)
-    monkeypatch.setattr(indexes, "CHECKED", 2)
+    monkeypatch.setattr(trace_recall, "EXACT_PAIRS", 10)
+    monkeypatch.setattr(trace_recall, "CHECKED", 2)
     monkeypatch.setattr(trace_pool, "REMOVALS", 3)
-    assert main(["trace", str(folder), "--index", "always", "--json"]) == 0
+    assert main(["trace", str(folder), "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert listed["index"]["recall"] > 0.8
+    assert listed["recall"]["recall"] > 0.8
+    assert listed["recall"]["images"] == 2
     assert listed["accuracy"]["images"] == listed["images"]
     image = listed["errors"][0]["pair_id"]
     answers_of = {}
@@ -181,11 +142,7 @@ def test_run__with_an_index_says_so_and_exact_looks_at_every_pair(tmp_path, monk
     assert (answers_of[False]["exact"], answers_of[True]["exact"]) == (False, True)
     quick, exact = ({line["pair_id"] for line in answers_of[way]["harmful"]} for way in (False, True))
     assert len(quick & exact) >= 4
+    monkeypatch.setattr(trace_recall.trace_search, "measured", None)  # measured once: a second run only reads it
+    assert main(["trace", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recall"] == listed["recall"]
     assert check_pool(folder).sound
-    name = Pool.open(folder).tables(indexes.KIND)[0].name
-    path = folder / indexes.KIND / f"{name}.sketch.npy"
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    assert not check_pool(folder).sound
-    assert check_pool(folder, repair=True).sound
-    assert main(["trace", str(folder), "--image", image, "--json"]) == 0  # the exact answer needs no index
-    assert json.loads(capsys.readouterr().out)["exact"]

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from chips_core.jobs.trace_pool import Prepared, Question
-    from chips_core.verify.trace_index import Agreement, Mode, TraceIndex
+    from chips_core.verify.trace_search import Agreement, Mode
 
 SPLIT, TOP = "test", 20
-KINDS = ("traces", "honesty", "indexes")
+KINDS = ("traces", "honesty", "recalls")
 
 
 def prepared_of(pool: Pool, question: "Question") -> "Prepared":
@@ -29,22 +29,20 @@ def prepared_of(pool: Pool, question: "Question") -> "Prepared":
 @st.cache_resource(max_entries=4, show_spinner="Fitting the model to the pool…")
 def _prepared(folder: str, fingerprint: str, question: "Question", made: str) -> "Prepared":  # noqa: ARG001 - the key
     from chips_core.jobs.trace_pool import Settings, prepare
+    from chips_core.jobs.trace_recall import is_large
 
     asked = Settings(folder, test=SPLIT, question=question)
-    return prepare(Pool.open(Path(folder)), asked, progress=Silent(), measure=False)
+    ready = prepare(Pool.open(Path(folder)), asked, progress=Silent(), measure=False)
+    if is_large(ready):
+        _ = ready.tracer.screen  # so that the first click need not wait for it
+    return ready
 
 
-def index_for(ready: "Prepared") -> "tuple[TraceIndex, Agreement] | None":
-    """Returns the pool's trace index with how well it agrees with exact answers; None where there is none."""
-    return _index(ready.name, _made(ready.pool), _ready=ready)
+def recall_for(ready: "Prepared") -> "tuple[bool, Agreement | None]":
+    """Returns whether questions are answered quickly, and how quick answers agree with exact ones where measured."""
+    from chips_core.jobs.trace_recall import is_large, recall_of
 
-
-@st.cache_resource(max_entries=2, show_spinner="Reading the trace index…")
-def _index(name: str, made: str, _ready: "Prepared") -> "tuple[TraceIndex, Agreement] | None":  # noqa: ARG001
-    from chips_core.jobs.trace_index import agreement_of, index_of
-
-    index, agreement = index_of(_ready), agreement_of(_ready)
-    return (index, agreement) if index is not None and agreement is not None else None
+    return is_large(ready), recall_of(ready)
 
 
 @st.cache_data(max_entries=64, show_spinner="Tracing…")
@@ -59,8 +57,7 @@ def traced_table(
     """Returns the pairs that most explain the errors on these test images, the most harmful first."""
     from chips_core.jobs.trace_answers import explain
 
-    found = None if exact else index_for(_ready)
-    return explain(_ready, places, mode=mode, top=TOP, index=found[0] if found else None)
+    return explain(_ready, places, mode=mode, top=TOP, quick=not exact)
 
 
 @st.cache_data(max_entries=64, show_spinner="Removing…")

@@ -14,11 +14,11 @@ from pages.parts.review.resources import unscored_of
 from pages.parts.trace.acts import draw_acts
 from pages.parts.trace.honesty import draw_honesty
 from pages.parts.trace.pairs import draw_pairs
-from pages.parts.trace.resources import facts_of, index_for, removal, traced_table
+from pages.parts.trace.resources import facts_of, recall_for, removal, traced_table
 
 if TYPE_CHECKING:
     from chips_core.jobs.trace_pool import Prepared
-    from chips_core.verify.trace_index import Mode
+    from chips_core.verify.trace_search import Mode
 
 RELATIVE, PLAIN = "relative", "plain"
 MEANINGS = {
@@ -63,11 +63,11 @@ def _draw_choices(ready: "Prepared") -> "tuple[Mode, bool]":
         )
         mode = PLAIN if wanted == PLAIN else RELATIVE
     st.text(MEANINGS[mode])
-    found = index_for(ready)
-    if found is None:
+    large, found = recall_for(ready)
+    if not large:
         return mode, True
-    told = views.agreement_in_words(found[1].recall, top=found[1].top, images=found[1].images)
-    return mode, st.toggle(literal(f"Look at every pair. {told}"), key="trace_exact")
+    told = views.agreement_in_words(found.recall, top=found.top, images=found.images) if found else views.UNMEASURED
+    return mode, st.toggle(literal(f"Measure every pair, which takes seconds. {told}"), key="trace_exact")
 
 
 def _draw_images(pool: Pool, ready: "Prepared", scored: Scored, places: tuple[int, ...]) -> None:
