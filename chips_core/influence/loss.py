@@ -19,6 +19,7 @@ from torch import Tensor
 
 from chips_core.errors import InputError
 
+STRIP_ROWS = 96  # of a (1024, 1024) float32 matrix: with those beside it 1.5 MB
 FLOOR = 1e-6  # 1 - p is not taken smaller than this inside a logarithm [decided]
 
 
@@ -165,11 +166,20 @@ def neg_coefficients(logits: Tensor, weights: Tensor, *, exact: bool = True) -> 
 def gauss_newton_coefficients(P: Tensor, Q: Tensor, T: Tensor) -> Tensor:
     """Returns A = ½ P∘(T - rowmean_P T) + ½ Q∘(T - colmean_Q T), (B, B) [derived].
 
-    With T = dS[w], GGN·w = JᵀA for the sum of the loss terms.
+    With T = dS[w], GGN·w = JᵀA for the sum of the loss terms. In strips of rows that stay in the cache: a Gauss-Newton
+    system spends half its time here.
     """
-    by_row = P * (T - (P * T).sum(1, keepdim=True))
-    by_column = Q * (T - (Q * T).sum(0, keepdim=True))
-    return (by_row + by_column) / 2
+    found, strips = torch.empty_like(T), range(0, len(T), STRIP_ROWS)
+    column_means = torch.zeros_like(T[0])
+    for start in strips:
+        some = slice(start, start + STRIP_ROWS)
+        column_means += torch.mul(Q[some], T[some], out=found[some]).sum(0)
+    for start in strips:
+        some = slice(start, start + STRIP_ROWS)
+        row_means = torch.linalg.vecdot(P[some], T[some])[:, None]
+        part = torch.add(P[some], Q[some], out=found[some]).mul_(T[some])
+        part.addcmul_(P[some], row_means, value=-1).addcmul_(Q[some], column_means, value=-1).mul_(0.5)
+    return found
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from chips_core.influence.blocks import BlockPlan, Features
-from chips_core.influence.endpoint import Direction, Heads, forward, jvp, moves
-from chips_core.influence.kernel import BlockScorer, Wants
+from chips_core.influence.endpoint import Direction, Heads, forward, moves
+from chips_core.influence.kernel import BlockScorer, Columns, Wants
 from chips_core.influence.lanes import in_lanes
 
 BLOCKS = 4  # of the first round: with two the order is as true as after four passes, with four better
@@ -29,7 +29,7 @@ WANTS = Wants(deletion=True)
 
 @dataclass(frozen=True)
 class Dots:
-    """Inner products of the pairs' gradients with K directions, (K, M) float64, or (M,) with one."""
+    """Inner products of the pairs' gradients with a direction, (M,) float64 each."""
 
     pos: Tensor  # ∇Pos_n·v
     neg: Tensor  # ∇Neg_n·v, exact deletion
@@ -54,14 +54,6 @@ def reference_blocks(plan: BlockPlan, pool: Features) -> list[Tensor]:
     """Returns the rows of the reference: disjoint blocks, drawn by the plan's seed."""
     count = min(BLOCKS, plan.block_count(len(pool)))
     return [rows for rows, _ in zip(plan.rows(len(pool), rank=pool.rank), range(count), strict=False)]
-
-
-def of_members(pool: Features, heads: Heads, *, directions: Sequence[Direction], blocks: Sequence[Tensor]) -> Dots:
-    """Returns the influence of the reference's own pairs, (K, M) in the order of the blocks, each in its own block."""
-    scorer = BlockScorer(heads, directions, wants=WANTS)
-    each = [scorer.score(pool.image, pool.text, rows) for rows in blocks]
-    pos = torch.cat([2 * columns["loss_dots"].double() for columns in each], dim=1)
-    return Dots(pos, torch.cat([columns["neg_dots"].double() for columns in each], dim=1))
 
 
 @dataclass(frozen=True)
@@ -95,9 +87,15 @@ class Reference:
             blocks: what `reference_blocks` returned.
         """
         v = v.to(heads.image.dtype)
-        found = of_members(pool, heads, directions=[v], blocks=blocks)
-        sides = [_sides_of(pool, rows, heads, v=v) for rows in blocks]
-        return cls(pool, heads, v, blocks, Dots(found.pos[0], found.neg[0]), sides)
+
+        def worker() -> Callable[[Tensor], tuple[Columns, tuple[_Side, _Side]]]:
+            scorer = BlockScorer(heads, [v], wants=WANTS)
+            return lambda rows: (scorer.score(pool.image, pool.text, rows), _sides_of(pool, rows, heads, v=v))
+
+        found = [made for _, made in in_lanes(worker, blocks, lanes=min(torch.get_num_threads(), len(blocks)))]
+        pos = torch.cat([2 * columns["loss_dots"][0].double() for columns, _ in found])
+        neg = torch.cat([columns["neg_dots"][0].double() for columns, _ in found])
+        return cls(pool, heads, v, blocks, Dots(pos, neg), [sides for _, sides in found])
 
     def dots(self, rows: Tensor) -> Dots:
         """Returns ∇Pos_n·v and ∇Neg_n·v of the pairs at `rows`, (M,) each, averaged over the blocks."""
@@ -141,15 +139,17 @@ class Reference:
 
 def _sides_of(pool: Features, rows: Tensor, heads: Heads, *, v: Direction) -> tuple[_Side, _Side]:
     block = forward(pool.image[rows], pool.text[rows], heads)
-    (r, q), s, T = moves(block, v), block.scale, jvp(block, v)
+    (r, q), s = moves(block, v), block.scale
+    texts, images = torch.cat([q, block.text], dim=1), torch.cat([r, block.image], dim=1)
+    T = (s * images) @ torch.cat([block.text, q], dim=1).T
 
-    def side(logits: Tensor, change: Tensor, units: Tensor, moved: Tensor) -> _Side:
-        means = (torch.softmax(logits, dim=0) * change).sum(0)
-        both = torch.cat([moved, units], dim=1)
-        return _Side((s * units).T.contiguous(), (s * both).T.contiguous(), logits.logsumexp(0), means)
+    def side(logits: Tensor, change: Tensor, units: Tensor, both: Tensor) -> _Side:
+        log_sums = logits.logsumexp(0)
+        means = (logits - log_sums).exp_().mul_(change).sum(0)
+        return _Side((s * units).T.contiguous(), (s * both).T.contiguous(), log_sums, means)
 
     # a new image is one more row of S, in every text's column; a new text one more column, in every image's row
-    return side(block.logits, T, block.text, q), side(block.logits.T, T.T, block.image, r)
+    return side(block.logits, T, block.text, texts), side(block.logits.T, T.T, block.image, images)
 
 
 def joined(

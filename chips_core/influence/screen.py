@@ -11,7 +11,6 @@ computed once.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,8 +20,8 @@ from chips_core.influence.endpoint import Direction, Heads, embed
 from chips_core.influence.lanes import in_lanes
 from chips_core.influence.reference import joined
 
-RANK = 16
-ROWS_AT_ONCE = 2048
+RANK = 8
+ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,11 @@ class Screen:
             anchors: rows of the pairs that all are compared with.
         """
         factors, s = _Factors.of(v), self.scale
-        few = self._few(anchors, factors)
-        S, T = s * few.image @ few.text.T, self._changes(few, few, factors)
-        seen_by_image, seen_by_text = (
-            (logits.logsumexp(0), (torch.softmax(logits, dim=0) * change).sum(0))
+        few, ls = self._few(anchors, factors), factors.log_scale
+        S = s * few.image @ few.text.T
+        T = _changes(S, few.left, few.right, ls - few.image_turn, few.text_turn, scale=s)
+        images, texts = (
+            (logits.logsumexp(1), (torch.softmax(logits, dim=1) * change).sum(1))
             for logits, change in ((S, T), (S.T, T.T))
         )
         found = torch.empty(len(self.image))
@@ -103,13 +103,13 @@ class Screen:
         def piece(some: slice) -> Tensor:
             mine = self._few(some, factors)
             own = s * (mine.image * mine.text).sum(1)
-            turned = s * (mine.left * mine.right).sum(1)
-            turned += own * (factors.log_scale - mine.image_turn - mine.text_turn)
-            add = partial(joined, own=own, turned=turned)
+            turned = s * (mine.left * mine.right).sum(1) + own * (ls - mine.image_turn - mine.text_turn)
             rows, columns = s * mine.image @ few.text.T, s * mine.text @ few.image.T
-            by_row = add(rows, self._changes(mine, few, factors, S=rows), *seen_by_image)
-            by_column = add(columns, self._changes(few, mine, factors, S=columns.T).T, *seen_by_text)
-            return sum((*by_row, *by_column), start=torch.zeros(()))
+            T_rows = _changes(rows, mine.left, few.right, ls - mine.image_turn, few.text_turn, scale=s)
+            T_columns = _changes(columns, mine.right, few.left, ls - mine.text_turn, few.image_turn, scale=s)
+            by_row = joined(rows, T_rows, *texts, own, turned)
+            by_column = joined(columns, T_columns, *images, own, turned)
+            return by_row[0] + by_row[1] + by_column[0] + by_column[1]
 
         pieces = [slice(n, n + ROWS_AT_ONCE) for n in range(0, len(found), ROWS_AT_ONCE)]
         scored = in_lanes(lambda: piece, pieces, lanes=max(1, min(torch.get_num_threads(), len(pieces))))
@@ -128,11 +128,10 @@ class Screen:
         c, d = (g * (image @ factors.image_out)).sum(1), (e * (text @ factors.text_out)).sum(1)
         return _Few(image, text, torch.cat([g, h], dim=1), torch.cat([k, e], dim=1), c, d)
 
-    def _changes(self, rows: _Few, columns: _Few, factors: _Factors, S: Tensor | None = None) -> Tensor:
-        """Returns T of the images of some pairs with the texts of others; S their logits."""
-        S = self.scale * rows.image @ columns.text.T if S is None else S
-        turn = factors.log_scale - rows.image_turn[:, None] - columns.text_turn
-        return torch.addmm(S * turn, rows.left, columns.right.T, alpha=self.scale)
+
+def _changes(S: Tensor, mine: Tensor, theirs: Tensor, turn: Tensor, their_turn: Tensor, *, scale: float) -> Tensor:
+    """Returns T of M pairs with K others, (M, K): s mine·theirs + (turn - their turn) S."""
+    return torch.addmm(S * (turn[:, None] - their_turn), mine, theirs.T, alpha=scale)
 
 
 def _leading(V: Tensor) -> tuple[Tensor, Tensor]:
