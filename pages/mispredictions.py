@@ -25,7 +25,9 @@ ASK = "ask"  # of the address: which question was answered wrongly
 
 def back() -> None:
     """Leaves the trace."""
-    for name in NAMES:
+    from pages.parts.trace.pairs import REALLY, TICKED
+
+    for name in (*NAMES, TICKED, REALLY):
         st.query_params.pop(name, None)
 
 

@@ -10,6 +10,7 @@ large pool how quick answers agree with exact ones (kind `recalls`).
 
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -98,7 +99,7 @@ class Prepared:
         """(T,) test images with a label that the model gets wrong."""
         return np.asarray((self.test.labels >= 0) & (self.predicted != self.test.labels))
 
-    @property
+    @cached_property
     def pair_ids(self) -> npt.NDArray[np.object_]:
         """(N,) the ids of the pool's pairs."""
         return self.found.pairs["pair_id"].iloc[self.found.rows].astype(str).to_numpy(object)

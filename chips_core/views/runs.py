@@ -46,9 +46,10 @@ def runs_of(pool: Pool) -> list[Artifact]:
 
 
 def chosen_run(pool: Pool, wanted: str | None) -> Artifact | None:
-    """Returns the run of that name, else the newest one; None when nothing was scored."""
+    """Returns the run of that name, else the newest with a queue, else the newest; None when nothing was scored."""
     found = runs_of(pool)
-    return next((run for run in found if run.name == wanted), found[0] if found else None)
+    queued = [run for run in found if "queue" in run.record.get("settings", {})]
+    return next((run for run in found if run.name == wanted), next(iter(queued or found), None))
 
 
 def run_table(pool: Pool) -> pd.DataFrame:

@@ -80,7 +80,7 @@ def current() -> PoolState:
 
 
 def current_run(pool: Pool) -> Artifact | None:
-    """Returns the scoring run that the pages show: the one that was chosen, else the newest; None if there is none."""
+    """Returns the scoring run that the pages show, see `chosen_run`; None if there is none."""
     return chosen_run(pool, _kept(RUN))
 
 

@@ -67,8 +67,12 @@ def click_point(page: Any, point: int, *, until: Any) -> None:
 
 
 def tick(page: Any, count: int) -> None:
-    """Ticks that many more of the harmful pairs."""
+    """Ticks that many of the harmful pairs, and no other."""
     harmful = page.locator("[aria-label='Pairs that are harmful']")
+    harmful.locator("button.card").first.wait_for()
+    if harmful.locator("button.card.chosen").count():
+        page.get_by_role("button", name="Untick all").click()
+        harmful.locator("button.card.chosen").first.wait_for(state="detached")
     for number in range(count):
         harmful.locator("button.card:not(.chosen)").first.click()
         harmful.locator("button.card.chosen").nth(number).wait_for()
@@ -135,7 +139,7 @@ def trace_one_and_retrain(page: Any) -> None:
 
 
 def judge_reload_and_take_back(page: Any, pool: Path) -> None:
-    """One key is a verdict on all ticked pairs, Z takes it back as a whole; both are there after a reload."""
+    """One key is a verdict on all ticked pairs, Z takes it back as a whole; ticks, refit and both survive a reload."""
     harmful, ids = page.locator("[aria-label='Pairs that are harmful']"), ticked(page, 3)
     marked = harmful.get_by_text("wrong pair", exact=True)
     page.keyboard.press("m")
@@ -144,7 +148,8 @@ def judge_reload_and_take_back(page: Any, pool: Path) -> None:
     address = page.url
     page.reload()
     marked.nth(2).wait_for()
-    assert page.url == address
+    page.get_by_text("Really retrained without 3 pairs").first.wait_for()
+    assert (page.url, ticked(page, 3)) == (address, ids)
     assert verdicts(pool) == dict.fromkeys(ids, "wrong pair")
     page.get_by_text("take back").first.wait_for()
     page.keyboard.press("z")

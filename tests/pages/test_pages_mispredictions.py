@@ -124,6 +124,23 @@ def test_page__traces_removes_and_retrains(monkeypatch, pool, ready):
     assert (table["really retrained"] != table["before"]).any()
 
 
+def test_page__ticks_and_refit_of_the_address_are_there_and_strange_ones_are_not(monkeypatch, pool, ready):
+    image = str(ready.test.pairs["pair_id"].iloc[int(ready.wrong.argmax())])
+    known = str(ready.pair_ids[3])
+    at = opened(monkeypatch, pool, image=image, ticked=[known, "no such pair"], really="1")
+    assert "Predicted without 1 pair:" in said(at)  # nobody excluded that pair and the strange one
+    at = opened(monkeypatch, pool, image=image, ticked=[known], really="1")
+    assert "Really retrained without 1 pair:" in said(at)
+    press(at, "tick_all")  # another set: what was retrained is no longer its answer
+    assert "Predicted without" in said(at)
+    assert len(at.query_params["ticked"]) > 1
+    assert "really" not in at.query_params
+    press(at, "untick_all")
+    assert "Tick pairs" in said(at)
+    press(at, "back")
+    assert not {"image", "ticked", "really"} & set(at.query_params)
+
+
 def test_judge__saves_on_the_ticked_pairs_and_takes_back(ready):
     from pages.parts.review.resources import ledger_of, unscored_of
     from pages.parts.trace.acts import judge

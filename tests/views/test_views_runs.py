@@ -27,7 +27,8 @@ def score(pool: Pool, name: str, **values: list[float]) -> None:
         for column in values
     ]
     record = {"mode": "paper", "target": "val", "methods": list(values), "columns": columns, "pairs": 4}
-    record |= {"seconds": 65.2, "settings": {"trak": {"sketch": 64}}, "left_out": {"ecif": "needs labels"}}
+    settings = {"trak": {"sketch": 64}} | {column: {} for column in values}
+    record |= {"seconds": 65.2, "settings": settings, "left_out": {"ecif": "needs labels"}}
     pool.write_table("scores", name, frame, record=record, fingerprint=name)
 
 
@@ -37,6 +38,14 @@ def test_chosen_run__the_newest_unless_named(pool: Pool) -> None:
     score(pool, "two", clipscore=[1.0, 2.0, 3.0, 4.0])
     names = [runs.chosen_run(pool, wanted) for wanted in (None, "one", "junk")]
     assert [run.name if run else None for run in names] == ["two", "one", "two"]
+
+
+def test_chosen_run__one_with_a_queue_goes_before_a_newer_one_without(pool: Pool) -> None:
+    """A quick run of one more method must not take the queue away that a person works through."""
+    for name, column in (("one", "queue"), ("two", "queue"), ("three", "clipscore")):
+        score(pool, name, **{column: [1.0, 2.0, 3.0, 4.0]})
+    names = [runs.chosen_run(pool, wanted) for wanted in (None, "three", "one")]
+    assert [run.name if run else None for run in names] == ["two", "three", "one"]
 
 
 def test_run_table__and_settings(pool: Pool) -> None:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
 from chips_core.store import Pool
@@ -12,22 +14,23 @@ from pages.parts.images import image_url
 from pages.parts.review.resources import ledger_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import numpy.typing as npt
 
+TICKED, REALLY = "ticked", "really"  # of the address: ids of pairs, and whether they were really excluded
 TITLES = {"harmful": "Made the error", "helpful": "Held against it"}
 
 
-def draw_pairs(pool: Pool, scored: Scored, table: "pd.DataFrame", *, name: str) -> tuple[int, ...]:
-    """Draws both kinds and returns the places that are ticked.
+def draw_pairs(pool: Pool, scored: Scored, table: pd.DataFrame, *, ids: "npt.NDArray[np.object_]") -> tuple[int, ...]:
+    """Draws both kinds and returns the places that are ticked; the address names them, so that they survive a reload.
 
     Args:
         pool: the pool.
         scored: its pairs.
         table: the pairs of the trace, the most harmful first.
-        name: of the trace: its ticks are kept apart from those of others.
+        ids: (N,) the pair ids by place.
     """
-    key = f"ticked_{pool.id}_{name}"
-    ticked: set[int] = set(st.session_state.get(key, ()))
+    named = st.query_params.get_all(TICKED)
+    ticked = {int(place) for place in np.flatnonzero(pd.Series(ids).isin(named))} if named else set()
     kinds = {"harmful": table[table["influence"] < 0], "helpful": table[table["influence"] > 0].iloc[::-1]}
     for kind, some in kinds.items():
         title, tick, untick = st.columns([4, 1, 1], vertical_alignment="center")
@@ -36,16 +39,23 @@ def draw_pairs(pool: Pool, scored: Scored, table: "pd.DataFrame", *, name: str) 
             ticked |= {int(place) for place in some["place"]}
         if kind == "harmful" and untick.button("Untick all", key="untick_all", width="stretch"):
             ticked = set()
-        st.session_state[key] = tuple(sorted(ticked))
+        _keep(ticked, ids)
         shown = _cards(pool, scored, some, ticked=ticked)
         picked = cards(shown, key=f"{kind}_cards", label=f"Pairs that are {kind}", lines=4, width=150)
         if picked is not None:
-            st.session_state[key] = tuple(sorted(ticked ^ {picked}))
+            _keep(ticked ^ {picked}, ids)
             st.rerun()
     return tuple(sorted(ticked))
 
 
-def _cards(pool: Pool, scored: Scored, some: "pd.DataFrame", *, ticked: set[int]) -> list[Card]:
+def _keep(ticked: set[int], ids: "npt.NDArray[np.object_]") -> None:
+    wanted = [str(ids[place]) for place in sorted(ticked)]
+    if wanted != st.query_params.get_all(TICKED):
+        st.query_params[TICKED] = wanted
+        st.query_params.pop(REALLY, None)  # what was really retrained was another set
+
+
+def _cards(pool: Pool, scored: Scored, some: pd.DataFrame, *, ticked: set[int]) -> list[Card]:
     inputs, held = scored.pairs["input_row"].to_numpy(), ledger_of(pool).held()
     return [
         Card(

@@ -13,7 +13,7 @@ from pages.parts.opened import literal
 from pages.parts.review.resources import unscored_of
 from pages.parts.trace.acts import draw_acts
 from pages.parts.trace.honesty import draw_honesty
-from pages.parts.trace.pairs import draw_pairs
+from pages.parts.trace.pairs import REALLY, draw_pairs
 from pages.parts.trace.resources import facts_of, recall_for, removal, traced_table
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def draw_trace(pool: Pool, ready: "Prepared", places: tuple[int, ...]) -> None:
     with right:
         mode, exact = _draw_choices(ready)
         table = traced_table(ready.name, places, mode, exact=exact, _ready=ready)
-        ticked = draw_pairs(pool, scored, table, name="_".join(map(str, places[:4])))
+        ticked = draw_pairs(pool, scored, table, ids=ready.pair_ids)
     st.html(BESIDE)
     with left, st.container(key="trace_side"):
         _draw_images(pool, ready, scored, places)
@@ -87,11 +87,11 @@ def _draw_images(pool: Pool, ready: "Prepared", scored: Scored, places: tuple[in
 
 def _draw_removal(ready: "Prepared", places: tuple[int, ...], ticked: tuple[int, ...]) -> None:
     """Draws the probabilities: before, as predicted without the ticked pairs, and really retrained."""
-    asked = st.session_state.get("really", ())
     words = f"Exclude {len(ticked):,} and really retrain" if ticked else "Exclude and really retrain"
     if st.button(words, key="retrain", type="primary", width="stretch", disabled=not ticked):
-        asked = st.session_state["really"] = (places, ticked)
-    found = removal(ready.name, places, ticked, retrain=asked == (places, ticked), _ready=ready)
+        st.query_params[REALLY] = "1"
+    really = bool(ticked) and REALLY in st.query_params
+    found = removal(ready.name, places, ticked, retrain=really, _ready=ready)
     table = views.outcome_table(found if ticked else {"before": found["before"]})
     if ready.question == views.CLASS:
         table["class"] = [views.shortened(name, most=LONGEST_CLASS) for name in table["class"]]
