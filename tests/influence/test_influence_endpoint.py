@@ -48,7 +48,9 @@ def test_jvp__is_the_transpose_of_vjp() -> None:
     close(block.logits, oracles.logits_of(oracles.flat_heads(heads), X, Y, heads), 1e-12)
 
 
-def test_gauss_newton_product__equals_the_dense_matrix_and_is_psd() -> None:
+@pytest.mark.parametrize("strip", [1, 3, 96])
+def test_gauss_newton_product__equals_the_dense_matrix_and_is_psd(strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "STRIP_ROWS", strip)
     X, Y, heads = oracles.random_case()
     block, w = endpoint.forward(X, Y, heads), oracles.random_direction(heads)
     G = oracles.gauss_newton(X, Y, heads)
