@@ -34,7 +34,7 @@ from chips_core.influence.screen import Screen
 
 # A stronger hold or fewer passes leave errors that no removal cures; a larger damping predicts worse [measured]
 FIT = FitSettings(epochs=15, relative_rate=0.02, proximal=0.05, patience=None)
-SETTINGS = EcifSettings(damping=0.03, curvature_pairs=1024)  # with TOLERANCE: a click answers in less than a second
+SETTINGS = EcifSettings(damping=0.02, curvature_pairs=1024)  # with TOLERANCE: a click answers in less than a second
 TOLERANCE = 1e-2  # of H⁻¹v's residual; that of a curvature measured on 1,024 pairs is far above it
 REPEATS = 2  # reshuffles of the blocks
 
