@@ -32,7 +32,7 @@ def measured(case: NoisyCase, *, quick: bool, progress: Progress) -> dict[str, A
         quick: one small block.
         progress: told of every block.
     """
-    from chips_core.influence.chips import spearman
+    from chips_core.influence.ranks import spearman
 
     size, blocks = (QUICK_BLOCK, 1) if quick else (BLOCK, BLOCKS)
     size = min(size, len(case.parts.pool), len(case.parts.target))

@@ -16,9 +16,9 @@ from torch import Tensor
 from chips_core.errors import InputError
 from chips_core.influence import ecif, targets
 from chips_core.influence.blocks import BlockPlan, Features, seeded
-from chips_core.influence.chips import spearman
 from chips_core.influence.ecif import EcifSettings
 from chips_core.influence.endpoint import Heads
+from chips_core.influence.ranks import spearman
 from chips_core.progress import Progress, Silent
 from chips_core.verify.retrain import Objective, retrain
 

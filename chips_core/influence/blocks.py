@@ -8,6 +8,7 @@ same blocks in the same inner order, and so the same scores.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -66,6 +67,11 @@ class BlockPlan:
                 fix="add pairs; a pair's score is measured against the other pairs of its block.",
             )
         return max(1, min(-(-pairs // self.size), pairs // 2))
+
+    def first(self, features: Features, count: int) -> list[Tensor]:
+        """Returns the rows of the first `count` blocks, of as many as a round has: disjoint, drawn by the seed."""
+        count = min(count, self.block_count(len(features)))
+        return list(islice(self.rows(len(features), rank=features.rank), count))
 
     def rows(self, pairs: int, *, rank: Tensor | None = None) -> Iterator[Tensor]:
         """Yields the row numbers of one block after another, round after round.

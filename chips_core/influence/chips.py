@@ -5,7 +5,6 @@ w_L whether there is something left to learn from it; relevance w_R whether it i
 part is a column of its own. Where A < 0 the weights turn their meaning round: a budget must not reach in there.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,6 +21,7 @@ from chips_core.influence.embedding import Embeddings, images_of, texts_of
 from chips_core.influence.endpoint import Block, Direction, Heads
 from chips_core.influence.kernel import Wants
 from chips_core.influence.passes import PairScores, Tick, score_pairs
+from chips_core.influence.ranks import spearman
 from chips_core.influence.sketch import Rademacher, Sketch, Sketched, Sparse, TwoSided
 from chips_core.influence.targets import some_blocks, target_gradient
 
@@ -234,18 +234,3 @@ def _sensitivity(matrix: Solvable, u: Direction, *, solution: Solution, blocks: 
         f"{factor:g}": spearman(here, at(matrix.solve(u, damping=solution.damping * factor).direction))
         for factor in SENSITIVITY_FACTORS
     }
-
-
-def spearman(a: Tensor, b: Tensor) -> float:
-    """Returns the rank correlation of two columns, ties by mean rank; 0.0 where one is constant."""
-    ranks = [_mean_ranks(column) for column in (a, b)]
-    first, second = (r - r.mean() for r in ranks)
-    length = math.sqrt(float(first.square().sum() * second.square().sum()))
-    return float((first * second).sum()) / length if length else 0.0
-
-
-def _mean_ranks(values: Tensor) -> Tensor:
-    _, inverse, counts = torch.unique(values, sorted=True, return_inverse=True, return_counts=True)
-    ends = counts.cumsum(0).double()
-    ranks: Tensor = (ends - (counts.double() - 1) / 2)[inverse]
-    return ranks

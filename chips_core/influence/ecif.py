@@ -103,7 +103,7 @@ def score(
 def direction(pool: Features, u: Direction, *, heads: Heads, plan: BlockPlan, settings: EcifSettings) -> Solution:
     """Returns v = H⁻¹∇L(D′): with it, one pass scores every pair."""
     matrix, damping = curvature_of(pool, heads=heads, plan=plan, settings=settings)
-    return matrix.solve(_without_scale(u, settings), damping=damping)
+    return matrix.solve(without_scale(u, settings), damping=damping)
 
 
 def curvature_of(pool: Features, *, heads: Heads, plan: BlockPlan, settings: EcifSettings) -> tuple[Curvature, float]:
@@ -161,5 +161,6 @@ def edit(
     return heads.moved(direction(pool, gradient, heads=heads, plan=plan, settings=settings).direction)
 
 
-def _without_scale(u: Direction, settings: EcifSettings) -> Direction:
+def without_scale(u: Direction, settings: EcifSettings) -> Direction:
+    """Returns u, without its part of the scale where the settings leave that out of ϑ."""
     return u if settings.train_scale else Direction(u.image, u.text, torch.zeros_like(u.log_scale))

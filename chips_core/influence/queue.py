@@ -35,6 +35,7 @@ from chips_core.influence.endpoint import Heads
 from chips_core.influence.inputs import ScoringInputs
 from chips_core.influence.passes import Tick, score_pairs
 from chips_core.influence.peers import PeerLosses, like_pairs, peer_losses
+from chips_core.influence.ranks import mean_ranks, spearman
 from chips_core.influence.scoring import LOSS_ONLY
 from chips_core.influence.targets import target_gradient
 
@@ -177,7 +178,7 @@ def _upright_harm(
     """
     for share in settings.soften:
         found = harm(inputs, share=share, damping=settings.damping, tick=tick)
-        if rank_correlation(found, peers.loss) >= settings.agreement:
+        if spearman(found, peers.loss) >= settings.agreement:
             return share, found
     return None, None
 
@@ -224,20 +225,5 @@ def surprise(values: Tensor) -> Tensor:
     out = torch.full((len(values),), NEUTRAL, dtype=torch.float64)
     known = ~torch.isnan(values)
     if bool(known.any()):
-        out[known] = -torch.log1p(-_mean_ranks(values[known]))
+        out[known] = -torch.log1p(-(mean_ranks(values[known]) - 0.5) / int(known.sum()))
     return out
-
-
-def rank_correlation(a: Tensor, b: Tensor) -> float:
-    """Returns Spearman's correlation, 0 where one of the two is constant."""
-    x, y = (_mean_ranks(values) - 0.5 for values in (a, b))
-    length = x.norm() * y.norm()
-    return float(x @ y / length) if length > 0 else 0.0
-
-
-def _mean_ranks(values: Tensor) -> Tensor:
-    """Returns ranks between 0 and 1, (N,) float64, equal for equal values."""
-    _, inverse, sizes = torch.unique(values, return_inverse=True, return_counts=True)
-    last = sizes.cumsum(0).to(torch.float64)
-    ranks: Tensor = (last - sizes / 2) / len(values)
-    return ranks[inverse]

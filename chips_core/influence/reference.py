@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from chips_core.influence.blocks import BlockPlan, Features
+from chips_core.influence.blocks import Features
 from chips_core.influence.endpoint import Direction, Heads, forward, moves
 from chips_core.influence.kernel import BlockScorer, Columns, Wants
 from chips_core.influence.lanes import in_lanes
@@ -50,12 +50,6 @@ class _Side:
     means: Tensor  # (B,) m_k
 
 
-def reference_blocks(plan: BlockPlan, pool: Features) -> list[Tensor]:
-    """Returns the rows of the reference: disjoint blocks, drawn by the plan's seed."""
-    count = min(BLOCKS, plan.block_count(len(pool)))
-    return [rows for rows, _ in zip(plan.rows(len(pool), rank=pool.rank), range(count), strict=False)]
-
-
 @dataclass(frozen=True)
 class Reference:
     """The reference seen along one direction v.
@@ -84,7 +78,7 @@ class Reference:
             pool: features of the N pairs.
             heads: the endpoint; its precision is that of the products.
             v: H⁻¹ of a test gradient.
-            blocks: what `reference_blocks` returned.
+            blocks: rows of the reference, disjoint.
         """
         v = v.to(heads.image.dtype)
 

@@ -100,7 +100,7 @@ def influence(
     """
     settings = settings or EcifSettings()
     matrix, damping = ecif.curvature_of(pool, heads=heads, plan=plan, settings=settings)
-    solved = [matrix.solve(_within(v, settings), damping=damping).direction for v in gradients]
+    solved = [matrix.solve(ecif.without_scale(v, settings), damping=damping).direction for v in gradients]
     pos, neg = _dots(pool, solved, heads=heads, plan=plan, settings=settings, tick=tick)
     return Influence(pos, neg)
 
@@ -131,7 +131,7 @@ def sizes(
     if isinstance(matrix, GaussNewton):
         matrix = replace(matrix, tolerance=ROUGHLY)
     like = heads.zeros(torch.float64)
-    signs = [_within(z, settings) for z in rademacher(like, count=probes, seed=plan.seed)]
+    signs = [ecif.without_scale(z, settings) for z in rademacher(like, count=probes, seed=plan.seed)]
     solved = [matrix.solve(z, damping=damping).direction for z in signs]
     a, b = _dots(pool, solved, heads=heads, plan=plan, settings=settings, tick=tick)
     measured = torch.zeros(0, dtype=torch.float64)
@@ -139,7 +139,7 @@ def sizes(
         if not isinstance(matrix, GaussNewton):
             raise UsageError("The variant 'l' needs the Gauss-Newton curvature.", fix="use curvature 'ggn'.")
         drawn = fisher_probes(matrix, damping=damping, count=probes, seed=plan.seed + 1)
-        solved = [matrix.solve(_within(z, settings), damping=damping).direction for z in drawn]
+        solved = [matrix.solve(ecif.without_scale(z, settings), damping=damping).direction for z in drawn]
         c, d = _dots(pool, solved, heads=heads, plan=plan, settings=settings, tick=tick)
         measured = (c + d).square().mean(0)
     return Sizes(a.square().mean(0), b.square().mean(0), (a * b).mean(0), measured)
@@ -188,10 +188,6 @@ def _dots(
         pos.append(share * scores.pos_dots)
         neg.append(share * (scores.neg_dots if exact else scores.taylor_dots))
     return torch.cat(pos), torch.cat(neg)
-
-
-def _within(v: Direction, settings: EcifSettings) -> Direction:
-    return v if settings.train_scale else Direction(v.image, v.text, torch.zeros_like(v.log_scale))
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

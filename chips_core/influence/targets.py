@@ -32,9 +32,8 @@ def block_of(pairs: Features, rows: Tensor, *, heads: Heads) -> Block:
 def some_blocks(pool: Features, heads: Heads, *, pairs: int, plan: BlockPlan) -> list[Block]:
     """Returns the first blocks of the plan that hold about `pairs` pairs (one block at least): a seeded sample."""
     count = plan.block_count(len(pool))
-    wanted = max(1, min(count, round(pairs * count / len(pool))))
-    rows = [r for r, _ in zip(plan.rows(len(pool), rank=pool.rank), range(wanted), strict=False)]
-    return [block_of(pool, r, heads=heads) for r in rows]
+    wanted = max(1, round(pairs * count / len(pool)))
+    return [block_of(pool, rows, heads=heads) for rows in plan.first(pool, wanted)]
 
 
 def target_gradient(target: Features, heads: Heads, *, plan: BlockPlan, train_scale: bool = True) -> Direction:

@@ -22,13 +22,13 @@ from torch import Tensor
 
 from chips_core.influence import ecif, relative, targets
 from chips_core.influence.blocks import BlockPlan, Features, seeded
-from chips_core.influence.chips import spearman
 from chips_core.influence.curvature import GaussNewton
 from chips_core.influence.ecif import EcifSettings
 from chips_core.influence.endpoint import Direction, Heads
 from chips_core.influence.fit import FitSettings, FittedHeads, refit_heads
 from chips_core.influence.passes import Tick
-from chips_core.influence.reference import Reference, reference_blocks
+from chips_core.influence.ranks import spearman
+from chips_core.influence.reference import BLOCKS, Reference
 from chips_core.influence.relative import Sizes
 from chips_core.influence.screen import Screen
 
@@ -135,7 +135,7 @@ class Tracer:
     @cached_property
     def blocks(self) -> list[Tensor]:
         """The rows that every pair is measured against."""
-        return reference_blocks(self.fit_plan, self.pool)
+        return self.fit_plan.first(self.pool, BLOCKS)
 
     @cached_property
     def screen(self) -> Screen:

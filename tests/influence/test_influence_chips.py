@@ -124,14 +124,6 @@ def test_score__the_order_of_the_rows_does_not_matter() -> None:
     close(straight.utility[order], shuffled.utility, 1e-12)
 
 
-def test_spearman__by_hand() -> None:
-    a = torch.tensor([1.0, 2.0, 3.0, 3.0])
-    assert chips.spearman(a, a * 5) == pytest.approx(1.0)
-    assert chips.spearman(a, -a) == pytest.approx(-1.0)
-    assert chips.spearman(a, torch.ones(4)) == 0.0
-    assert chips.spearman(a, torch.tensor([1.0, 2.0, 3.0, 4.0])) == pytest.approx(0.9486832980505138)
-
-
 @pytest.mark.parametrize(
     "bad",
     [{"alpha": 2.0}, {"beta": -1.0}, {"damping": -1.0}, {"prototypes": 0}, {"curvature": "ggn", "sketch": "sparse"}],
