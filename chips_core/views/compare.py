@@ -91,10 +91,19 @@ def compare_selections(pool: Pool, pairs: PairColumns, a: str, b: str) -> Differ
 
 
 def columns_in_both(pool: Pool, a: str, b: str) -> dict[str, str]:
-    """Returns the scores that two runs have in common, with their titles; those that rank come first."""
+    """Returns the scores that two runs have in common, with their titles.
+
+    Those that rank come first, and of them those that the runs compute by different methods, such as in their two
+    modes: the others mostly come out the same.
+    """
     found = [_described(pool, run) for run in (a, b)]
     both = [name for name in found[0] if name in found[1]]
-    both.sort(key=lambda name: found[0][name].get("higher_is") == "neutral")
+
+    def last(name: str) -> tuple[bool, bool]:
+        one, other = (columns[name] for columns in found)
+        return one.get("higher_is") == "neutral", one.get("method") == other.get("method")
+
+    both.sort(key=last)
     return {name: title_of(name) for name in both}
 
 

@@ -212,7 +212,12 @@ def calibration_lines(found: Mapping[str, Any]) -> list[Line]:
         return []
     width = 100 // len(known["images"])
     return [
-        Line(f"{n * width}\u2013{(n + 1) * width}% sure", _percent(right), right, f"{images:,} images")
+        Line(
+            f"{n * width}\u2013{(n + 1) * width}% sure",
+            _percent(right),
+            right,
+            f"{images:,} image" + "s" * (images != 1),
+        )
         for n, (images, right) in enumerate(zip(known["images"], known["accuracy"], strict=True))
         if right is not None
     ]

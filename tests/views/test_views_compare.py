@@ -40,6 +40,18 @@ def test_compare_selections__groups_counts_and_classes(pool):
     assert sum(numbers[1] for _, numbers in found.table.lines) == 2
 
 
+def test_columns_in_both__what_two_methods_compute_comes_before_what_one_does_and_neutral_last(pool):
+    for mode in ("audit", "paper"):
+        methods = {"learnability": f"chips_{mode}", "clipscore": "clipscore", "utility": f"chips_{mode}"}
+        columns = [
+            {"column": name, "method": method, "higher_is": "neutral" if name == "learnability" else "valuable"}
+            for name, method in methods.items()
+        ]
+        table = pool.table("scores", "run")[["pair_id", "row"]].assign(**dict.fromkeys(methods, 1.0))
+        pool.write_table("scores", mode, table, record={"columns": columns}, fingerprint=f"s-{mode}")
+    assert list(columns_in_both(Pool.open(pool.path), "audit", "paper")) == ["utility", "clipscore", "learnability"]
+
+
 def test_compare_runs__by_places_those_that_move_most_first(pool):
     first, then = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [6.0, 2.0, 3.0, 4.0, 5.0, 1.0]
     for name, values in (("first", first), ("later", then)):

@@ -15,7 +15,7 @@ from pages.parts.pool_map import Category, Colouring, Legend, MapTip, Shown, col
 from pages.parts.pool_map.colours import categorical_palette
 
 KEY, HEIGHT = "compare_map", 600
-PER_PAGE = 9
+PER_PAGE = 12  # full lines of cards on a narrow and on a wide screen
 LONGEST_TIP = 240
 GREY = 254  # a code beyond the named inks: the pairs in no group
 MOST_LINES = 60
@@ -103,7 +103,7 @@ def _draw_pairs(pool: Pool, pairs: PairColumns, found: Difference, *, within: Ro
         )
         for card in pairs.cards(part)
     ]
-    picked = cards(shown, key="compare_cards", label="Pairs that differ", width=124, lines=2, empty="No pair differs.")
+    picked = cards(shown, key="compare_cards", label="Pairs that differ", width=130, lines=2, empty="No pair differs.")
     open_pair(shown, picked)
 
 
