@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from chips_core.errors import InputError
 from chips_core.influence.titles import title_of
+from chips_core.numbers import number
 from chips_core.store import Pool, Review
 from chips_core.store.review_database import FILE as REVIEW
 from chips_core.views.curate import title_of_method
@@ -225,8 +226,8 @@ def _median(values: Floats) -> float:
 def _numbered(*masks: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Returns the number of the mask that holds a pair, -1 for none, (N,)."""
     found = np.full(len(masks[0]), -1, dtype=np.int64)
-    for number, mask in enumerate(masks):
-        found[mask] = number
+    for at, mask in enumerate(masks):
+        found[mask] = at
     return found
 
 
@@ -235,7 +236,7 @@ def _yes_no(mask: NDArray[np.bool_]) -> Texts:
 
 
 def _numbers(values: Floats) -> Texts:
-    return np.array([f"{value:.4g}" if np.isfinite(value) else "" for value in values], dtype=object)
+    return np.array([number(value) if np.isfinite(value) else "" for value in values.tolist()], dtype=object)
 
 
 def _by_class(pairs: PairColumns, inside: NDArray[np.bool_], *, names: tuple[str, str]) -> Table | None:
