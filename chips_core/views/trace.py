@@ -71,7 +71,7 @@ def outcome_table(found: Mapping[str, Any], *, most: int = 6) -> pd.DataFrame:
 
 def marks(line: Any) -> str:
     """Returns a pair's numbers: its influence, and its similarity to the test image."""
-    similarity = f"{line.similarity:.2f}".replace("-", MINUS)
+    similarity = f"{line.similarity:z.2f}".replace("-", MINUS)
     return f"{number(line.influence, signed=True)} · similarity {similarity}"
 
 

@@ -141,7 +141,7 @@ def draw_agreement(pool: Pool) -> None:
         st.info("This run holds only one method that ranks. Score with others to compare them.")
         return
     lines = [
-        Line(title, [Cell(f"{value:.2f}".replace("-", "−"), float(value)) for value in values])
+        Line(title, [Cell(f"{value:z.2f}".replace("-", "−"), float(value)) for value in values])
         for title, values in zip(found.titles, found.correlation, strict=True)
     ]
     grid(["", *found.titles], lines, key="compare_agreement", label="Rank correlation of methods", look="tint")

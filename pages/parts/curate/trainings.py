@@ -16,7 +16,7 @@ from pages.parts.runs.jobs import alive_job, start
 
 HINTS = {
     "heads": "The last linear layers only: minutes at most, on features that are there already.",
-    "last": "Opens the images again: an hour or more on two cores for some thousand pairs.",
+    "last": "Opens the images again: a minute for the demo model, an hour or more for a large one on two cores.",
     "full": "Opens the images again and trains all weights: for a machine with a graphics card.",
 }
 

@@ -74,6 +74,7 @@ def _draw_preview(shown: SourcePreview) -> None:
         column_config={
             "picture": st.column_config.ImageColumn(width=70),
             "caption": st.column_config.TextColumn(width="large"),
+            "patient": st.column_config.TextColumn(width="medium"),
             "split": st.column_config.TextColumn(width="small"),
         },
         alt="The first rows of the data set",
