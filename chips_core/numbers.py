@@ -20,6 +20,18 @@ def number(value: float, *, signed: bool = False) -> str:
     return ("+" if signed and value > 0 else "") + text.replace("-", MINUS)
 
 
+def points(change: float, *ends: float | None) -> str:
+    """Returns a change of a share in percentage points, with the ends of its interval: `+1.7 (−1.1 to +4.6)`."""
+    mean, *interval = (None if share is None else _signed_tenth(100 * share) for share in (change, *ends))
+    known = [end for end in interval if end is not None]
+    return f"{mean} ({' to '.join(known)})" if known and len(known) == len(interval) else f"{mean}"
+
+
+def _signed_tenth(value: float) -> str:
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
+
+
 def column_format(values: Iterable[float]) -> str:
     """Returns one printf format for a whole column, so that its decimal points stand below each other."""
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chips_core.numbers import column_format, number
+from chips_core.numbers import column_format, number, points
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,19 @@ from chips_core.numbers import column_format, number
 )
 def test_number__few_digits_and_a_true_minus(value, text):
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("shares", "text"),
+    [
+        ((0.017, -0.011, 0.046), "+1.7 (−1.1 to +4.6)"),
+        ((-0.056, -0.138, 0.0004), "−5.6 (−13.8 to 0.0)"),
+        ((-0.0001, None, None), "0.0"),
+        ((0.25, 0.1, None), "+25.0"),
+    ],
+)
+def test_points__with_the_ends_where_both_are_known_and_no_sign_before_zero(shares, text):
+    assert points(*shares) == text
 
 
 def test_number__signed_says_plus_of_what_is_above_zero_only():

@@ -29,7 +29,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="how alike the methods of a run rank the pairs (default: the newest run)",
     )
-    parser.add_argument("--score", help="which score of the runs (default: the first that both have)")
+    parser.add_argument("--score", help="which score of the runs (default: one that they compute differently, if any)")
     parser.add_argument("--top", type=int, default=20, help="pairs named, those that differ most first (default: 20)")
 
 

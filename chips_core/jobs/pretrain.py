@@ -85,6 +85,7 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     trained = _train(loaded, stored, rows, training, settings=settings, how=how, pool=pool, progress=progress)
     lines = _judged(tasks, trained, settings=settings, training=training, stored=stored, progress=progress)
     report = {
+        "pool": pool.id,
         "selection": settings.selection,
         "pairs": len(rows),
         "model": str(trained.folder),

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from chips_core.errors import InputError
 from chips_core.influence.titles import title_of
+from chips_core.numbers import number
 from chips_core.store import Pool, Review
 from chips_core.store.review_database import FILE as REVIEW
 from chips_core.views.curate import title_of_method
@@ -91,10 +92,19 @@ def compare_selections(pool: Pool, pairs: PairColumns, a: str, b: str) -> Differ
 
 
 def columns_in_both(pool: Pool, a: str, b: str) -> dict[str, str]:
-    """Returns the scores that two runs have in common, with their titles; those that rank come first."""
+    """Returns the scores that two runs have in common, with their titles.
+
+    Those that rank come first, and of them those that the runs compute by different methods, such as in their two
+    modes: the others mostly come out the same.
+    """
     found = [_described(pool, run) for run in (a, b)]
     both = [name for name in found[0] if name in found[1]]
-    both.sort(key=lambda name: found[0][name].get("higher_is") == "neutral")
+
+    def last(name: str) -> tuple[bool, bool]:
+        one, other = (columns[name] for columns in found)
+        return one.get("higher_is") == "neutral", one.get("method") == other.get("method")
+
+    both.sort(key=last)
     return {name: title_of(name) for name in both}
 
 
@@ -216,8 +226,8 @@ def _median(values: Floats) -> float:
 def _numbered(*masks: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Returns the number of the mask that holds a pair, -1 for none, (N,)."""
     found = np.full(len(masks[0]), -1, dtype=np.int64)
-    for number, mask in enumerate(masks):
-        found[mask] = number
+    for at, mask in enumerate(masks):
+        found[mask] = at
     return found
 
 
@@ -226,7 +236,7 @@ def _yes_no(mask: NDArray[np.bool_]) -> Texts:
 
 
 def _numbers(values: Floats) -> Texts:
-    return np.array([f"{value:.4g}" if np.isfinite(value) else "" for value in values], dtype=object)
+    return np.array([number(value) if np.isfinite(value) else "" for value in values.tolist()], dtype=object)
 
 
 def _by_class(pairs: PairColumns, inside: NDArray[np.bool_], *, names: tuple[str, str]) -> Table | None:

@@ -72,7 +72,7 @@ def outcome_table(found: Mapping[str, Any], *, most: int = 6) -> pd.DataFrame:
 
 def marks(line: Any) -> str:
     """Returns a pair's numbers: its influence, and its similarity to the test image."""
-    similarity = f"{line.similarity:.2f}".replace("-", MINUS)
+    similarity = f"{line.similarity:z.2f}".replace("-", MINUS)
     return f"{number(line.influence, signed=True)} · similarity {similarity}"
 
 
@@ -213,7 +213,12 @@ def calibration_lines(found: Mapping[str, Any]) -> list[Line]:
         return []
     width = 100 // len(known["images"])
     return [
-        Line(f"{n * width}\u2013{(n + 1) * width}% sure", _percent(right), right, f"{images:,} images")
+        Line(
+            f"{n * width}\u2013{(n + 1) * width}% sure",
+            _percent(right),
+            right,
+            f"{images:,} image" + "s" * (images != 1),
+        )
         for n, (images, right) in enumerate(zip(known["images"], known["accuracy"], strict=True))
         if right is not None
     ]

@@ -52,28 +52,28 @@ def splits_to_judge(pool: Pool) -> list[str]:
     return sorted(found, key=lambda split: (split != "test", split))
 
 
-def trainings_of(selections: frozenset[str]) -> tuple[TrainedTask, ...]:
-    """Returns what the finished trainings on these selections gave, the newest first."""
+def trainings_of(pool_id: str, selections: frozenset[str]) -> tuple[TrainedTask, ...]:
+    """Returns what the finished trainings on these selections of a pool gave, the newest first."""
     home = home_of(TRAININGS)
     if home is None or not home.is_dir():
         return ()
     reports = sorted(home.glob(f"*/{REPORT}"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return tuple(task for path in reports[:MOST] for task in _tasks(path) if task.selection in selections)
+    return tuple(task for path in reports[:MOST] for task in _tasks(path, pool_id) if task.selection in selections)
 
 
-def _tasks(path: Path) -> list[TrainedTask]:
+def _tasks(path: Path, pool_id: str) -> list[TrainedTask]:
     try:
         told = atomic.read_json(path)
     except (ChipsError, OSError):
         return []
-    if not isinstance(told, dict) or not isinstance(told.get("tasks"), list):
+    if not isinstance(told, dict) or not isinstance(told.get("tasks"), list) or told.get("pool") != pool_id:
         return []
     part = PARTS.get(str(told.get("settings", {}).get("part", "")), "")
     return [_task(path.parent.name, str(told.get("selection", "")), part, task) for task in told["tasks"]]
 
 
 def _task(training: str, selection: str, part: str, task: Mapping[str, Any]) -> TrainedTask:
-    named = " ".join(str(task[key]) for key in ("split", "source") if task.get(key))
+    named = ", ".join(str(task[key]) for key in ("split", "source") if task.get(key))
     named += "" if task.get("trained_on", True) else f" of {task.get('pool', '')}, retained"
     change = task.get("change")
     return TrainedTask(

@@ -12,7 +12,7 @@ from pages.parts.images import image_url
 from pages.parts.opened import open_pair
 from pages.parts.runs.jobs import alive_job, start
 
-A_PAGE = 12
+A_PAGE = 18  # full lines of cards on a narrow and on a wide screen
 
 
 @st.fragment

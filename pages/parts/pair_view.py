@@ -9,11 +9,12 @@ from chips_core.numbers import number
 from chips_core.store import Pool
 from chips_core.views import pair as pairs
 from chips_core.views.pair import Whole
-from chips_core.views.queue import EVERY, Scored, runs_of
+from chips_core.views.queue import EVERY, Scored
 from chips_core.views.verdicts import Ledger, default_reviewer
 from pages.parts import charts
 from pages.parts.cards import Card, cards
 from pages.parts.images import image_url
+from pages.parts.opened import current_run
 from pages.parts.pair_place import draw_place
 from pages.parts.review.component import draw_program
 from pages.parts.review.desk import Desk
@@ -28,8 +29,8 @@ def draw_pair(pool: Pool, whole: Whole) -> None:
     if whole.row is None:
         _draw_not_kept(pool, whole)
         return
-    runs = runs_of(pool)
-    scored = run_of(pool, runs[0]) if runs else unscored_of(pool)
+    run = current_run(pool)
+    scored = unscored_of(pool) if run is None else run_of(pool, run.name)
     ledger, nearby = ledger_of(pool), nearby_for(pool, scored.features)
     desk = Desk(
         pool=pool,

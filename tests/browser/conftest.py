@@ -35,7 +35,7 @@ def serve():
     yield start
     for server in running:
         server.terminate()
-        server.wait(timeout=10)
+        server.wait(timeout=60)  # a busy machine takes its time
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pool_states import app, not_encoded, words
 
 from chips_core.jobs.steps import run_step
 from chips_core.progress import Silent
-from chips_core.store import Review
+from chips_core.store import Pool, Review
+from pages.parts.compare import shown
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,23 @@ def compare(kind):
 def test_compare__each_kind(pool, kind, fact):
     assert pool
     assert fact in [metric.label.replace("\\", "") for metric in compare(kind).metric]
+
+
+def test_compare__reviewers_by_name_and_long_verdicts_below_the_pictures(pool, monkeypatch):
+    assert pool
+    cards = []
+    monkeypatch.setattr(shown, "cards", lambda drawn, **_: cards.extend(drawn))
+    test = compare("reviewers")
+    assert [test.selectbox(key=key).value for key in ("compare_a", "compare_b")] == ["ann", "ben <b>"]
+    assert [(card.badge, card.note) for card in cards[-1:]] == [("", "correct → wrong pair")]
+
+
+def test_compare__methods_of_the_run_that_every_page_shows(pool):
+    runs = [found.name for found in Pool.open(pool).tables("scores")]
+    for name in runs:
+        test = app("compare.py", query={"run": name})
+        test.segmented_control(key="compare").set_value("methods").run()
+        assert test.selectbox(key="compare_run").value == name
 
 
 def test_compare__methods_of_a_run(pool):

@@ -1,5 +1,6 @@
 """The Curate page as a person uses it: methods, rules, mixtures, saving, replaying, deleting, preview, export."""
 
+import json
 import re
 import shutil
 
@@ -7,7 +8,10 @@ import pytest
 from pool_states import app, words
 
 from chips_core.jobs import runner
+from chips_core.jobs.steps import run_step
+from chips_core.progress import Silent
 from chips_core.store import Pool, Review
+from pages.parts.curate import trainings
 
 
 @pytest.fixture
@@ -123,6 +127,17 @@ def test_curate__measure_asks_for_what_was_not_measured(pool, started):
     assert [recipe["method"] for recipe in step.settings["recipes"]] == ["audit_then_select", "random", "clipscore"]
 
 
+def test_curate__what_was_measured_is_not_asked_for_again(pool, started):
+    assert pool
+    test = app("curate.py")
+    test.button(key="curate_measure").click().run()
+    ((_, (step,)),) = started
+    run_step("measure", step.settings, progress=Silent())
+    test.run()
+    assert "Accuracy: of heads trained on each method's pairs, judged on 'val'" in words(test)
+    assert "curate_measure" not in {button.key for button in test.button}
+
+
 def test_curate__save_preview_export(pool, started):
     test = save(app("curate.py"), "best")
     assert "Saved" in words(test)
@@ -143,9 +158,6 @@ def test_curate__save_preview_export(pool, started):
 
 
 def test_curate__an_export_that_is_there_is_replaced_only_when_ticked(pool, started):
-    from chips_core.jobs.steps import run_step
-    from chips_core.progress import Silent
-
     asked = {"pool": str(pool), "selection": "all", "to": str(pool.parent / "exports" / "out")}
     run_step("export", asked, progress=Silent())
     test = at(app("curate.py"), "export")
@@ -187,6 +199,26 @@ def test_curate__train_starts_a_job_on_the_selection(pool, started):
     assert step.settings["selection"] == "best"
     assert step.settings["to"] == str(pool.parent / "trainings" / "best-heads-5")
     assert step.settings["evaluate"] == "test"
+
+
+def test_curate__what_training_gave_names_each_training_once(pool, monkeypatch):
+    task = {"pool": pool.name, "split": "test", "before": 0.5, "after": 0.75, "recall_before": 0.1, "recall_after": 0.2}
+    task["change"] = {"mean": 0.25, "low": 0.1, "high": 0.4}
+    told = {"pool": Pool.open(pool).id, "selection": "best", "settings": {"part": "heads"}}
+    told["tasks"] = [task, task | {"source": "clinic"}]
+    for name in ("first", "second"):
+        (pool.parent / "trainings" / name).mkdir(parents=True)
+        (pool.parent / "trainings" / name / "report.json").write_text(json.dumps(told))
+    drawn = []
+    monkeypatch.setattr(trainings, "grid", lambda head, lines, **_: drawn.append((head, lines)))
+    test = at(save(app("curate.py"), "best"), "saved")
+    assert "What training gave" in words(test)
+    head, lines = drawn[-1]
+    assert sorted(line.name for line in lines) == ["", "", "first", "second"]
+    assert {line.hint for line in lines} == {"", "Heads, on cached features; trained on 'best'"}
+    cells = [cell.text for cell in lines[1].cells]
+    assert cells == ["test, clinic", "50.0%", "75.0%", "+25.0 (+10.0 to +40.0)", "10.0% → 20.0%"]
+    assert len(head) == 1 + len(cells)
 
 
 def test_curate__delete_and_take_back(pool):

@@ -188,6 +188,19 @@ def test_pair__everything_about_one(monkeypatch, pool):
     assert "Place on the map" not in said(at)  # no map yet
 
 
+def test_pair__shows_the_run_that_every_page_shows(monkeypatch, pool):
+    made = Pool.open(pool)
+    (run,) = made.tables("scores")
+    only = made.table("scores", run.name)[["pair_id", "row", "queue"]]
+    record = run.record | {"columns": [entry for entry in run.record["columns"] if entry["column"] == "queue"]}
+    made.write_table("scores", "newer", only, record=record, fingerprint="newer")
+    counts = []
+    for name in (run.name, "newer", "no such run"):
+        at = opened(monkeypatch, pool, "pair.py", pair="p1", run=name)
+        counts.append(len(drawn(at, "chips_lens_charts")[0]["bars"]))
+    assert counts == [len(run.record["columns"]), 1, 1]
+
+
 def test_pair__its_place_on_the_map_leads_there(monkeypatch, pool):
     lay_out(Pool.open(pool))
     at = opened(monkeypatch, pool, "pair.py", pair="p1")

@@ -40,6 +40,18 @@ def test_compare_selections__groups_counts_and_classes(pool):
     assert sum(numbers[1] for _, numbers in found.table.lines) == 2
 
 
+def test_columns_in_both__what_two_methods_compute_comes_before_what_one_does_and_neutral_last(pool):
+    for mode in ("audit", "paper"):
+        methods = {"learnability": f"chips_{mode}", "clipscore": "clipscore", "utility": f"chips_{mode}"}
+        columns = [
+            {"column": name, "method": method, "higher_is": "neutral" if name == "learnability" else "valuable"}
+            for name, method in methods.items()
+        ]
+        table = pool.table("scores", "run")[["pair_id", "row"]].assign(**dict.fromkeys(methods, 1.0))
+        pool.write_table("scores", mode, table, record={"columns": columns}, fingerprint=f"s-{mode}")
+    assert list(columns_in_both(Pool.open(pool.path), "audit", "paper")) == ["utility", "clipscore", "learnability"]
+
+
 def test_compare_runs__by_places_those_that_move_most_first(pool):
     first, then = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [6.0, 2.0, 3.0, 4.0, 5.0, 1.0]
     for name, values in (("first", first), ("later", then)):
@@ -50,7 +62,7 @@ def test_compare_runs__by_places_those_that_move_most_first(pool):
     found = compare_runs(pool, pairs, "first", "later", column="queue")
     assert found.change == pytest.approx([5 / 6, 0, 0, 0, 0, -5 / 6])
     assert found.differing.tolist() == [0, 5]
-    assert found.told[0].tolist() == ["1", "2", "3", "4", "5", "6"]
+    assert found.told[0].tolist() == ["1.00", "2.00", "3.00", "4.00", "5.00", "6.00"]
     assert facts(found)["Rank correlation"] == f"{1 - 6 * 50 / (6 * 35):.3f}"  # 1 - 6 Σd² / n(n² - 1)
     same = compare_runs(pool, pairs, "first", "later", column="peer_loss")
     assert facts(same)["Rank correlation"] == "1.000"

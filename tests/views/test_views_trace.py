@@ -36,6 +36,7 @@ def test_marks_and_badge__numbers_and_what_is_in_common():
     assert trace.badge(line, verdict="wrong pair") == "wrong pair"
     plain = SimpleNamespace(influence=0.5, similarity=0.1, same_image=False, same_patient=False, near_copy=False)
     assert (trace.marks(plain), trace.badge(plain)) == ("+0.500 · similarity 0.10", "")
+    assert trace.marks(SimpleNamespace(influence=0.5, similarity=-0.001)) == "+0.500 · similarity 0.00"
 
 
 ACCURACY = {

@@ -20,18 +20,19 @@ def report(home, name, **changes):
     whole |= {"change": {"mean": 0.25, "low": 0.1, "high": None}, "recall_before": 0.1, "recall_after": 0.2}
     other = whole | {"pool": "other", "trained_on": False, "before": None, "after": None, "change": None}
     (home / name).mkdir(parents=True)
-    told = {"selection": "best", "settings": {"part": "heads"}, "tasks": [whole, other]} | changes
+    told = {"pool": "chest-id", "selection": "best", "settings": {"part": "heads"}, "tasks": [whole, other]} | changes
     (home / name / "report.json").write_text(json.dumps(told))
 
 
 def test_trainings_of__what_the_reports_say(home):
-    assert trainings_of(frozenset({"best"})) == ()
+    assert trainings_of("chest-id", frozenset({"best"})) == ()
     report(home, "one")
     report(home, "of-another", selection="another")
+    report(home, "elsewhere", pool="other-id")
     report(home, "half", tasks=None)
     (home / "torn").mkdir()
     (home / "torn" / "report.json").write_text("{")
-    whole, retained = trainings_of(frozenset({"best"}))
+    whole, retained = trainings_of("chest-id", frozenset({"best"}))
     assert (whole.training, whole.part, whole.task) == ("one", "Heads, on cached features", "test")
     assert (whole.before, whole.after, whole.change) == (0.5, 0.75, (0.25, 0.1, None))
     assert (retained.task, retained.before, retained.change) == ("test of other, retained", None, None)

@@ -41,12 +41,11 @@ def chosen_difference(pool: Pool, kind: str) -> Difference | None:
             return None
         column = score.selectbox("Score", list(columns), format_func=columns.__getitem__, key="compare_score")
         return compare_runs(pool, pairs, a, b, column=str(column))
+    if kind == "reviewers":
+        a, b = _two(*st.columns(2), names, labels=("One reviewer", "The other"))
+        return None if a == b else compare_reviewers(pool, pairs, a, b)
     a, b = _two(*st.columns(2), names)
-    if a == b:
-        return None
-    if kind == "selections":
-        return compare_selections(pool, pairs, a, b)
-    return compare_reviewers(pool, pairs, a, b)
+    return None if a == b else compare_selections(pool, pairs, a, b)
 
 
 def _names(pool: Pool, kind: str) -> list[str]:
@@ -54,13 +53,15 @@ def _names(pool: Pool, kind: str) -> list[str]:
         return [found.name for found in kept_selections(pool)]
     if kind == "runs":
         return [run.name for run in runs_of(pool)]
-    return list(reviewers_of(pool))
+    return list(reversed(reviewers_of(pool)))  # the first by name is the first to begin with
 
 
-def _two(first: DeltaGenerator, second: DeltaGenerator, names: list[str]) -> tuple[str, str]:
+def _two(
+    first: DeltaGenerator, second: DeltaGenerator, names: list[str], *, labels: tuple[str, str] = ("From", "To")
+) -> tuple[str, str]:
     """Draws the two boxes; the older is the first to begin with."""
-    a = str(first.selectbox("From", names, index=1, key="compare_a"))
-    b = str(second.selectbox("To", names, index=0, key="compare_b"))
+    a = str(first.selectbox(labels[0], names, index=1, key="compare_a"))
+    b = str(second.selectbox(labels[1], names, index=0, key="compare_b"))
     if a == b:
         st.info("Choose two different ones.")
     return a, b

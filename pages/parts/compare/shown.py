@@ -10,13 +10,13 @@ from chips_core.views.runs import runs_of
 from pages.parts.cards import Card, cards
 from pages.parts.grids import Cell, Line, grid
 from pages.parts.images import image_url
-from pages.parts.opened import literal, open_pair
+from pages.parts.opened import current_run, literal, open_pair
 from pages.parts.pool_map import Category, Colouring, Legend, MapTip, Shown, colour_values, pool_map, take_event
 from pages.parts.pool_map.colours import categorical_palette
 
 KEY, HEIGHT = "compare_map", 600
-PER_PAGE = 9
-LONGEST_TIP = 240
+PER_PAGE = 12  # full lines of cards on a narrow and on a wide screen
+LONGEST_TIP, LONGEST_BADGE = 240, 18
 GREY = 254  # a code beyond the named inks: the pairs in no group
 MOST_LINES = 60
 DRAWN = "compare_drawn"  # the pairs of the region drawn on the map
@@ -93,17 +93,20 @@ def _draw_pairs(pool: Pool, pairs: PairColumns, found: Difference, *, within: Ro
     pages = max(1, -(-len(rows) // PER_PAGE))
     page = st.pagination(pages, max_visible_pages=5, key=f"compare_page_{pages}") if pages > 1 else 1
     part = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
+    told = [f"{found.told[0][row] or '–'} → {found.told[1][row] or '–'}" for row in part]
+    fits = max(map(len, told), default=0) <= LONGEST_BADGE  # verdicts of two people do not: they stand below
     shown = [
         Card(
             card.input_row,
             image_url(pool.id, card.input_row),
             card.pair_id,
             card.caption,
-            badge=f"{found.told[0][card.row] or '–'} → {found.told[1][card.row] or '–'}",
+            badge=words if fits else "",
+            note="" if fits else words,
         )
-        for card in pairs.cards(part)
+        for card, words in zip(pairs.cards(part), told, strict=True)
     ]
-    picked = cards(shown, key="compare_cards", label="Pairs that differ", width=124, lines=2, empty="No pair differs.")
+    picked = cards(shown, key="compare_cards", label="Pairs that differ", width=130, lines=2, empty="No pair differs.")
     open_pair(shown, picked)
 
 
@@ -130,13 +133,15 @@ def draw_agreement(pool: Pool) -> None:
     if not names:
         st.info("Score the pool on the Runs page to see how alike its methods rank the pairs.")
         return
-    run = str(st.selectbox("Run", names, key="compare_run"))
+    shown = current_run(pool)
+    at = names.index(shown.name) if shown is not None else 0
+    run = str(st.selectbox("Run", names, index=at, key="compare_run"))
     found = agreement(pool, run)
     if len(found.titles) < 2:
         st.info("This run holds only one method that ranks. Score with others to compare them.")
         return
     lines = [
-        Line(title, [Cell(f"{value:.2f}".replace("-", "−"), float(value)) for value in values])
+        Line(title, [Cell(f"{value:z.2f}".replace("-", "−"), float(value)) for value in values])
         for title, values in zip(found.titles, found.correlation, strict=True)
     ]
     grid(["", *found.titles], lines, key="compare_agreement", label="Rank correlation of methods", look="tint")

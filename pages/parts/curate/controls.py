@@ -83,7 +83,10 @@ def _draw_rules(lab: Lab) -> dict[str, object]:
 
 def _draw_mixture(usable: Mapping[str, str]) -> None:
     """Draws the parts of a mixture and the button that puts it beside the methods."""
-    parts = st.multiselect("Mix", list(usable), format_func=usable.__getitem__, key="curate_mix", max_selections=4)
+    st.text("Two methods or more, each for its share of the budget.")
+    parts = st.multiselect(
+        "Methods to mix", list(usable), format_func=usable.__getitem__, key="curate_mix", max_selections=4
+    )
     weights = [
         st.number_input(usable[name], 1, 100, 1, key=f"curate_weight_{name}", help="Its share of the pairs.")
         for name in parts

@@ -60,7 +60,6 @@ def draw_export(pool: Pool) -> None:
         st.text("Nothing is saved yet, so only the whole pool can be exported. Save a selection under 'Choose'.")
     asked = _draw_choice(pool, [*names, EVERYTHING])
     _draw_difference(pool, asked)
-    _draw_start(pool, asked)
     _draw_there(pool)
 
 
@@ -101,7 +100,7 @@ def _draw_choice(pool: Pool, names: list[str]) -> _Asked:
 
 
 def _draw_difference(pool: Pool, asked: _Asked) -> None:
-    """Draws what the export would hold and what stays behind, before anything is written."""
+    """Draws what the export would hold and what stays behind, before anything is written, and the button."""
     st.subheader("What would be written")
     with st.spinner("Looking at the difference …"):
         plan = preview(pool, asked.selection, columns=asked.settings.get("columns", ()))
@@ -113,6 +112,7 @@ def _draw_difference(pool: Pool, asked: _Asked) -> None:
         lines = [Line("in the export", [Cell(f"{len(plan.table):,}")])]
         lines += [Line(reason, [Cell(f"{count:,}")]) for reason, count in plan.dropped.items() if count]
         grid(["Rows of the source", "Rows"], lines, key="curate_rows", label="Where every row of the source goes")
+        _draw_start(pool, asked)
     with right:
         changes = class_changes(plan)[:MOST_CLASSES]
         lines = [
@@ -124,18 +124,17 @@ def _draw_difference(pool: Pool, asked: _Asked) -> None:
 
 def _draw_start(pool: Pool, asked: _Asked) -> None:
     busy = alive_job(pool.path) is not None
-    button, words = st.columns([1, 3], vertical_alignment="center")
     replace = False
     there = {found.name: found.pool for found in exports_there(pool.id)}
     if asked.name in there:
-        replace = words.checkbox(
+        replace = st.checkbox(
             "Replace the export of that name" + ", which is of another pool" * (there[asked.name] != pool.id),
             key="curate_force",
         )
     else:
-        words.text("Goes to the folder 'exports' beside the pools, with a manifest and a data card.")
+        st.text("Goes to the folder 'exports' beside the pools, with a manifest and a data card.")
     blocked = busy or (asked.name in there and not replace)
-    if button.button(
+    if st.button(
         "Export", key="curate_export", type="primary", icon=":material/output:", width="stretch", disabled=blocked
     ):
         _start(pool, asked, force=replace)

@@ -38,7 +38,7 @@ def draw_kept(pool: Pool) -> None:
         head = ["Selection", "Pairs", "Method", "Rules", "Saved", "By"]
         grid(head, lines, key="curate_kept", label="The saved selections", words=(1, 2, 3, 4))
         _draw_acts(pool, found)
-        draw_trained([one.name for one in found])
+        draw_trained(pool, [one.name for one in found])
     if st.button("Take back the last save or deletion", key="curate_undo", icon=":material/undo:"):
         st.session_state[TOLD] = shelf_of(pool).undo(REVIEWER)
         st.rerun()

@@ -52,22 +52,25 @@ def _draw_measure(pool: Pool, lab: Lab, rules: Rules, measured: Sequence[Measure
     if not lab.encoded:
         return
     known = next((one for one in measured if one is not None), None)
+    if not left and known is not None:
+        score = known.base_recall if known.base is None else known.base
+        st.text(
+            f"Accuracy: of heads trained on each method's pairs, judged on '{lab.origin.target}'; "
+            f"as they came, they reach {score:.1%}."
+        )
+        return
     button, words = st.columns([1, 3], vertical_alignment="center")
     if button.button(
         "Measure accuracy",
         key="curate_measure",
         icon=":material/speed:",
         width="stretch",
-        disabled=not left or alive_job(pool.path) is not None,
+        disabled=alive_job(pool.path) is not None,
     ):
         asked = {"pool": str(pool.path), "recipes": [asdict(recipe) for recipe in left]}
         if start(pool.path, [PlannedStep("measure", asked)]):
             st.rerun()
-    base = ""
-    if known is not None:
-        score = known.base_recall if known.base is None else known.base
-        base = f" The heads as they came reach {score:.1%}."
-    words.text(f"Trains the heads on each method's pairs and judges them on '{lab.origin.target}'.{base}")
+    words.text(f"Trains the heads on each method's pairs and judges them on '{lab.origin.target}'.")
 
 
 def _draw_save(pool: Pool, rules: Rules, trials: list[Trial]) -> None:

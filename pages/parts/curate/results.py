@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from chips_core.curate.measured import Measured
+from chips_core.numbers import points
 from chips_core.store import Pool
 from chips_core.views.curate import Lab, Trial, overlap
 from chips_core.views.map import SPACES, load_layout, maps_of
@@ -28,8 +29,8 @@ def draw_summary(trials: Sequence[Trial], measured: Sequence[Measured | None]) -
     ]
     grid(head, lines, key="curate_summary", label="The methods side by side")
     st.text(
-        "Held suspect: among the queue's first pairs, as many as the audit would drop. Rare kept: of the pairs of the "
-        "rarest classes. Kept out: judged wrong, or of a patient or an image in the target or test set."
+        "Held suspect: the share that lies among the queue's first pairs, as many as the audit would drop. Rare kept: "
+        "of the pairs of the rarest classes. Kept out: judged wrong, or of a patient or image of target or test set."
     )
 
 
@@ -56,8 +57,7 @@ def _measured(one: Measured | None, known: Sequence[Measured]) -> list[str]:
         return ["–", "–"] if labelled else ["–"]
     if one.accuracy is None or one.change is None:
         return [f"{one.recall_at_1:.1%}"]
-    ends = "" if one.low is None or one.high is None else f" ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
-    return [f"{one.accuracy:.1%}", f"{100 * one.change:+.1f}{ends}".replace("-", "−")]
+    return [f"{one.accuracy:.1%}", points(one.change, one.low, one.high)]
 
 
 def draw_warnings(trials: Sequence[Trial]) -> None:
@@ -168,7 +168,7 @@ def _draw_scores(lab: Lab, trials: Sequence[Trial]) -> None:
         for title, towards, found in shapes
     ]
     distributions(shown, key="curate_scores")
-    st.text("Grey: all candidates. Each line: the share of that method's pairs in each bar, clipped at 1% and 99%.")
+    st.text("Grey: all candidates. Lines: the share of each method's pairs, clipped at 1% and 99%. Dotted: zero.")
 
 
 def _draw_overlap(trials: Sequence[Trial]) -> None:

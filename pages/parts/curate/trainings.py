@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from chips_core.errors import ChipsError
+from chips_core.numbers import points
 from chips_core.store import Pool
 from chips_core.views.exporting import suggested_name
 from chips_core.views.planning import PlannedStep
@@ -15,7 +16,7 @@ from pages.parts.runs.jobs import alive_job, start
 
 HINTS = {
     "heads": "The last linear layers only: minutes at most, on features that are there already.",
-    "last": "Opens the images again: an hour or more on two cores for some thousand pairs.",
+    "last": "Opens the images again: a minute for the demo model, an hour or more for a large one on two cores.",
     "full": "Opens the images again and trains all weights: for a machine with a graphics card.",
 }
 
@@ -53,29 +54,36 @@ def _start(pool: Pool, name: str, *, part: str, epochs: int, split: str) -> None
         st.rerun()
 
 
-def draw_trained(selections: Sequence[str]) -> None:
+def draw_trained(pool: Pool, selections: Sequence[str]) -> None:
     """Draws what the finished trainings on these selections gave; nothing where there is none."""
-    found = trainings_of(frozenset(selections))
+    found = trainings_of(pool.id, frozenset(selections))
     if not found:
         return
     st.subheader("What training gave")
-    lines = [Line(one.training, [Cell(text) for text in _cells(one)]) for one in found]
-    head = ["Training", "Of", "Judged on", "Before", "After", "Change (95%)", "Own caption first"]
-    grid(head, lines, key="curate_trained", label="Before and after training on a selection", words=(0, 1))
+    head = ["Training", "Judged on", "Before", "After", "Change (95%)", "Own caption first"]
+    grid(head, _lines(found), key="curate_trained", label="Before and after training on a selection", words=(0,))
+    st.text(
+        "Before and after: zero-shot accuracy; the change in points, with its interval over whole patients. "
+        "Own caption first: how often an image's own caption fits it best."
+    )
+
+
+def _lines(found: Sequence[TrainedTask]) -> list[Line]:
+    """Returns one line a task; the first of each training names it, and says what was trained on what."""
+    lines, named = [], ""
+    for one in found:
+        first, named = one.training != named, one.training
+        name, hint = (one.training, f"{one.part}; trained on '{one.selection}'") if first else ("", "")
+        lines.append(Line(name, [Cell(text) for text in _cells(one)], hint=hint))
+    return lines
 
 
 def _cells(one: TrainedTask) -> list[str]:
-    change = ""
-    if one.change is not None:
-        mean, low, high = one.change
-        ends = "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-        change = f"{100 * mean:+.1f}{ends}".replace("-", "−")
     return [
-        one.part,
         one.task,
         _share(one.before),
         _share(one.after),
-        change or "–",
+        "–" if one.change is None else points(*one.change),
         f"{_share(one.recall[0])} → {_share(one.recall[1])}",
     ]
 

@@ -28,6 +28,7 @@ function grid(data) {
   const table = element("table", data.look);
   table.setAttribute("aria-label", data.label);
   const top = element("tr", "");
+  data.signed = data.lines.some((line) => line.cells.some((found) => found.share < 0));
   data.head.forEach((title, at) => {
     const cell = element("th", data.words.includes(at - 1) ? "words" : "");
     cell.scope = "col";
@@ -57,17 +58,17 @@ function gridLine(line, data) {
   name.title = line.name;
   row.appendChild(name);
   line.cells.forEach((found, at) => {
-    const cell = gridCell(found, data.look, inkOf(data, at) ?? line.ink);
+    const cell = gridCell(found, data, inkOf(data, at) ?? line.ink);
     if (data.words.includes(at)) cell.classList.add("words");
     row.appendChild(cell);
   });
   return row;
 }
 
-function gridCell(found, look, ink) {
+function gridCell(found, { look, signed }, ink) {
   const cell = element("td", "");
   if (found.share !== null && look === "tint") {
-    cell.className = found.share < 0 ? "below" : "above";
+    cell.className = !signed ? "some" : found.share < 0 ? "below" : "above"; // as on the map and in the histograms
     cell.style.setProperty("--deep", `${Math.round(Math.min(Math.abs(found.share), 1) * DEEPEST)}%`);
   }
   if (found.share !== null && look === "bars") {
@@ -87,9 +88,15 @@ function swatch(ink) {
 }
 
 function curves(data) {
-  const box = element("div", "tiles wide");
+  const whole = element("div", ""), box = element("div", "tiles wide"), legend = element("div", "legend");
+  data.curves[0].series.forEach((one) => {
+    const name = element("span", "");
+    name.append(swatch(one.ink), element("span", "", one.name));
+    legend.appendChild(name);
+  });
   box.append(...data.curves.map(curve));
-  return box;
+  whole.append(legend, box);
+  return whole;
 }
 
 function curve(entry) {

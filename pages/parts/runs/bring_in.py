@@ -16,6 +16,10 @@ from pages.parts.runs.jobs import start
 from pages.parts.runs.plan import draw_plan
 
 NOTHING = "— none —"
+KINDS = (
+    "A folder with pairs.csv, a CSV, TSV, JSONL or Parquet table, a folder of images, tar shards, "
+    "a MedMNIST archive, COCO captions, or a folder of DICOM files."
+)
 REMEMBERED = 60  # seconds that a preview is kept
 
 
@@ -28,10 +32,10 @@ def draw_bring_in() -> None:
         accept_new_options=True,
         key="source_path",
         placeholder="Choose what was found, or type the path of a file or a folder",
-        help="A folder with pairs.csv, a CSV, TSV, JSONL or Parquet table, a folder of images, tar shards, "
-        "a MedMNIST archive, COCO captions, or a folder of DICOM files.",
+        help=KINDS,
     )
     if not given:
+        st.text(KINDS)
         st.text(
             f"What lies in {', '.join(str(root) for root in roots())} can be brought in. "
             "To name other folders, start the app with CHIPS_ROOTS."
@@ -65,11 +69,12 @@ def _draw_preview(shown: SourcePreview) -> None:
     st.dataframe(
         shown.table,
         hide_index=True,
-        height=316,
-        row_height=56,
+        height=352,
+        row_height=62,  # over 4 rem, captions that are too long go on below
         column_config={
             "picture": st.column_config.ImageColumn(width=70),
             "caption": st.column_config.TextColumn(width="large"),
+            "patient": st.column_config.TextColumn(width="medium"),
             "split": st.column_config.TextColumn(width="small"),
         },
         alt="The first rows of the data set",

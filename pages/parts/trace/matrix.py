@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chips_core.jobs.trace_pool import Prepared
 
 LONGEST_NAME, SHORT_NAME, SHOWN = 28, 24, 60
+BOTH, TWO_LINES = "truth → taken for", 61  # pixels: over 4 rem, names that are too long go on below
 LEAST_HEIGHT, OF_A_CLASS, OF_THE_NAMES, NARROWEST = 320, 17, 170, 440  # pixels
 
 
@@ -51,6 +52,7 @@ def _draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
     counts = views.confusion(ready.test.labels, ready.predicted, classes=len(ready.classes))
     table = views.cells_table(counts, ready.classes)
     table["share"] *= 100
+    table[BOTH] = table["truth"] + " → " + table["taken for"]
     left, right = st.columns([5, 4], gap="medium")
     with left:
         event = st.plotly_chart(_figure(counts, ready.classes), key="confusion", on_select="rerun", theme="streamlit")
@@ -62,11 +64,13 @@ def _draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
             height=_height(ready.classes),
             on_select="rerun",
             selection_mode="single-row",
+            row_height=TWO_LINES,
             column_config={
                 "images": st.column_config.NumberColumn(width=54),
                 "share": st.column_config.NumberColumn("of class", format="%.0f%%", width=62),
-                "truth": st.column_config.TextColumn(width=150),
+                BOTH: st.column_config.TextColumn(width=300),
             },
+            column_order=["images", "share", BOTH],
             alt="The cells of the matrix that hold errors",
         )
     rows = chosen["selection"]["rows"]
@@ -116,6 +120,7 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
     values = counts[truth, guess]
     wrong = truth != guess
     quiet = "#b4bac0" if st.context.theme.type == "dark" else "#565c63"
+    ink = {"color": quiet}  # the grey of the chart's own theme is too pale to read
     height = _height(classes)
     size = 0.9 * min((height - OF_THE_NAMES), NARROWEST) / max(len(classes), 10)
     heat = np.where(wrong, np.sqrt(values / max(1, values[wrong].max() if wrong.any() else 1)), 0.0)
@@ -139,14 +144,15 @@ def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
         },
         hovertext=[f"{names[t]} taken for {names[g]}: {n:,}" for t, g, n in zip(truth, guess, values, strict=True)],
         hoverinfo="text",
+        unselected={"marker": {"opacity": 0.55}, "textfont": ink},
     )
-    axis = {"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.6, len(names) - 0.4]}
+    axis = {"tickfont": ink, "tickvals": list(range(len(names))), "ticktext": names, "range": [-0.6, len(names) - 0.4]}
     figure = go.Figure(points)
     figure.update_layout(
         height=height,
         margin={"l": 0, "r": 0, "t": 10, "b": 0},
-        xaxis={**axis, "ticktext": below, "title": "taken for", "tickangle": -60},
-        yaxis={**axis, "title": "truth", "range": [len(names) - 0.4, -0.6]},
+        xaxis={**axis, "ticktext": below, "title": {"text": "taken for", "font": ink}, "tickangle": -60},
+        yaxis={**axis, "title": {"text": "truth", "font": ink}, "range": [len(names) - 0.4, -0.6]},
     )
     return figure
 

@@ -80,7 +80,8 @@ def _draw_images(pool: Pool, ready: "Prepared", scored: Scored, places: tuple[in
         shown.append(Card(place, url, facts["pair_id"], words, note=note))
     if not alone:
         facts = facts_of(ready, places[0])
-        st.text(f"{len(places):,} images of {facts['label']} taken for {facts['predicted']}")
+        some = f"; the first {SEVERAL} are here" if len(places) > SEVERAL else ""
+        st.text(f"{len(places):,} images of {facts['label']} taken for {facts['predicted']}{some}")
     with st.container(width=ALONE if alone else "stretch"):
         cards(shown, key="test_card", label="Test image", clickable=False, width=ALONE if alone else 90)
 
