@@ -11,7 +11,7 @@ from typing import Any
 from chips_core.curate.card_plots import coverage, scores, stacked
 from chips_core.curate.card_style import STYLE
 from chips_core.curate.export_plan import ExportPlan
-from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, budget_in_words
+from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, budget_in_words, title_of_method
 
 TITLES = {"label": "Classes", "modality": "Modalities", "body_part": "Body parts", "source": "Sources"}
 OWN_WORDS = {
@@ -122,6 +122,8 @@ def _chosen(plan: ExportPlan) -> str:
     asked = {name: value for name, value in recipe.items() if value not in ((), [], 0, False, "")}
     if AUDIT not in str(recipe.get("method", "")):
         asked.pop("drop", None)
+    if "method" in asked:
+        asked["method"] = title_of_method(str(asked["method"]))
     if "budget" in asked:
         asked["budget"] = budget_in_words(str(asked["budget"]))
     rules = [(RULES[name], _value(asked[name])) for name in RULES if name in asked]

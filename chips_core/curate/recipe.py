@@ -4,11 +4,19 @@ import re
 from dataclasses import dataclass
 
 from chips_core.errors import UsageError
+from chips_core.influence import titles
 
 AUDIT = "audit_then_select"
 RANDOM = "random"
 CLIPCOV = "clipcov"
 SEMDEDUP = "semdedup"
+TITLES = {
+    AUDIT: "Audit, then select",
+    RANDOM: "Random",
+    CLIPCOV: "ClipCov",
+    SEMDEDUP: "SemDeDup",
+    "queue": "Least suspect",
+}
 NEED_FEATURES = (AUDIT, CLIPCOV, SEMDEDUP)  # look at the embeddings
 BY_NAMES = ("label", "source", "modality", "body_part", "group")  # columns that a quota may speak of
 _PART = re.compile(r"([a-z_]+)(?::([0-9]*\.?[0-9]+))?")
@@ -111,3 +119,12 @@ def _quota(text: str) -> Quota:
 
 def _number(text: str) -> float | None:
     return float(text) if re.fullmatch(r"[0-9]*\.[0-9]+|[0-9]+\.", text.strip()) else None
+
+
+def title_of_method(method: str) -> str:
+    """Returns a method's name for a person; of a mixture for example `Least suspect 2 : Random 1`."""
+    if "," not in method:
+        name = method.partition(":")[0]
+        return TITLES.get(name) or titles.title_of_method(name)
+    parts = [part.strip().partition(":") for part in method.split(",")]
+    return " : ".join(f"{title_of_method(name)} {float(weight or 1):g}" for name, _, weight in parts)

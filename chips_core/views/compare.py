@@ -9,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from chips_core.curate.recipe import title_of_method
 from chips_core.errors import InputError
 from chips_core.influence.titles import title_of
 from chips_core.numbers import number
 from chips_core.store import Pool, Review
 from chips_core.store.review_database import FILE as REVIEW
-from chips_core.views.curate import title_of_method
 from chips_core.views.map import PairColumns, Rows
 
 TOP = 0.1  # the share of the first pairs whose overlap is told

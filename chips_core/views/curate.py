@@ -16,11 +16,10 @@ from chips_core.curate.distribution import Distribution, distribution
 from chips_core.curate.from_pool import candidates_of
 from chips_core.curate.measured import KIND as MEASURED
 from chips_core.curate.measured import Measured, measured_name
-from chips_core.curate.recipe import AUDIT, CLIPCOV, NEED_FEATURES, RANDOM, SEMDEDUP, Recipe
+from chips_core.curate.recipe import AUDIT, CLIPCOV, NEED_FEATURES, RANDOM, SEMDEDUP, Recipe, title_of_method
 from chips_core.curate.select import Selected, select
 from chips_core.curate.suspects import suspects
 from chips_core.errors import ChipsError
-from chips_core.influence import titles
 from chips_core.influence.titles import title_of
 from chips_core.store import Pool, Review
 from chips_core.store.review_database import FILE as REVIEW
@@ -28,13 +27,6 @@ from chips_core.store.review_database import FILE as REVIEW
 FEATURES_LIMIT = 50_000  # pairs up to which ClipCov and SemDeDup answer while one waits
 AUDIT_LIMIT = 200_000  # likewise for the herding of the audit
 COLUMNS = {"label": "Class", "modality": "Modality", "source": "Source", "body_part": "Body part", "group": "Patient"}
-TITLES = {
-    AUDIT: "Audit, then select",
-    RANDOM: "Random",
-    CLIPCOV: "ClipCov",
-    SEMDEDUP: "SemDeDup",
-    "queue": "Least suspect",
-}
 LEADING = ("queue", "delta_loss_if_removed", "utility", "clipscore", "negcliploss", "learnability", "relevance")
 MOST_SHAPES = 6
 RARE = 5  # classes looked at as the rare ones
@@ -121,10 +113,10 @@ class Lab:
         audit = "needs scores" if not scored else long if self.encoded and self.count > AUDIT_LIMIT else ""
         named = [name for name, score in self.table.scores.items() if score.higher_is != "neutral"]
         return (
-            Offer(AUDIT, TITLES[AUDIT], audit),
-            Offer(RANDOM, TITLES[RANDOM]),
-            Offer(CLIPCOV, TITLES[CLIPCOV], features),
-            *([] if SEMDEDUP in named else [Offer(SEMDEDUP, TITLES[SEMDEDUP], features)]),
+            Offer(AUDIT, title_of_method(AUDIT), audit),
+            Offer(RANDOM, title_of_method(RANDOM)),
+            Offer(CLIPCOV, title_of_method(CLIPCOV), features),
+            *([] if SEMDEDUP in named else [Offer(SEMDEDUP, title_of_method(SEMDEDUP), features)]),
             *(Offer(name, title_of_method(name)) for name in named if name != RANDOM),
         )
 
@@ -206,15 +198,6 @@ class Lab:
 def lab_of(pool: Pool) -> Lab:
     """Returns the lab of a pool; the same one while neither the pool nor its verdicts change."""
     return _lab(pool.path, version_of(pool.path), events_of(pool.path))
-
-
-def title_of_method(method: str) -> str:
-    """Returns a method's name for a person; of a mixture for example `Least suspect 2 : Random 1`."""
-    if "," not in method:
-        name = method.partition(":")[0]
-        return TITLES.get(name) or titles.title_of_method(name)
-    parts = [part.strip().partition(":") for part in method.split(",")]
-    return " : ".join(f"{title_of_method(name)} {float(weight or 1):g}" for name, _, weight in parts)
 
 
 def overlap(trials: Sequence[Trial]) -> NDArray[np.float64]:

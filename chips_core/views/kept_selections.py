@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chips_core.curate.recipe import budget_in_words
+from chips_core.curate.recipe import budget_in_words, title_of_method
 from chips_core.store import Pool, Review
 from chips_core.store.review_database import FILE as REVIEW
-from chips_core.views.curate import title_of_method
 from chips_core.views.runs import when
 
 SELECTIONS = "selections"

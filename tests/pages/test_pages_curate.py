@@ -197,7 +197,7 @@ def test_curate__train_starts_a_job_on_the_selection(pool, started):
     assert folder == pool
     assert step.step == "pretrain"
     assert step.settings["selection"] == "best"
-    assert step.settings["to"] == str(pool.parent / "trainings" / "best-heads-5")
+    assert step.settings["to"] == str(pool.parent / "trainings" / f"{pool.name}-best-heads-5")
     assert step.settings["evaluate"] == "test"
 
 

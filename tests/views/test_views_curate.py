@@ -5,10 +5,10 @@ import pytest
 from review_pools import aimed_pool, plain_pool
 
 from chips_core.curate.measured import measured_name
-from chips_core.curate.recipe import Recipe
+from chips_core.curate.recipe import Recipe, title_of_method
 from chips_core.errors import UsageError
 from chips_core.store import Review
-from chips_core.views.curate import lab_of, overlap, title_of_method
+from chips_core.views.curate import lab_of, overlap
 
 
 def test_offers__a_pool_without_scores_says_what_is_missing(tmp_path):

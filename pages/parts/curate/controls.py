@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, Recipe
-from chips_core.views.curate import Lab, title_of_method
+from chips_core.curate.recipe import AUDIT, CLIPCOV, RANDOM, Recipe, title_of_method
+from chips_core.views.curate import Lab
 
 SUGGESTED = (AUDIT, RANDOM, "clipscore", CLIPCOV)
 MOST_METHODS = 8

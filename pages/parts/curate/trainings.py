@@ -45,7 +45,7 @@ def draw_training(pool: Pool, name: str) -> None:
 
 def _start(pool: Pool, name: str, *, part: str, epochs: int, split: str) -> None:
     try:
-        to = training_target(f"{suggested_name(name)}-{part}-{epochs}")
+        to = training_target(f"{suggested_name(f'{pool.path.name[:16]}-{name}')}-{part}-{epochs}")
     except ChipsError as error:
         st.error(literal(str(error)))
         return
