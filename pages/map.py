@@ -13,7 +13,8 @@ from pages.parts.selections import settle
 
 TALL = """<style>
 :root { --map-height: calc(100vh - 340px); }
-:has(> .st-key-map_rows), :has(> .st-key-map_pair) { height: max(500px, calc(100vh - 400px)) !important; }
+:has(> .st-key-map_rows) { height: max(500px, calc(100vh - 400px)) !important; }
+:has(> .st-key-map_pair) { height: max(500px, calc(100vh - 300px)) !important; }
 </style>"""
 
 pool = ready_pool("Map")

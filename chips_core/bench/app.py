@@ -205,7 +205,7 @@ def _traced(browser: "Browser", server: str, pool: Path, *, turns: int) -> list[
     """Returns the seconds from a click on a wrong prediction to its harmful pairs, another image each time."""
     page, seconds = _page(browser), list[float]()
     page.goto(f"{server}/mispredictions?pool={pool.name}")
-    errors, blamed = page.get_by_text("All errors, the surest first"), page.get_by_text("Made the error")
+    errors, blamed = page.get_by_text("All errors, the surest first"), page.get_by_text("Pushed towards the error")
     errors.or_(page.get_by_role("alert")).first.wait_for(timeout=PATIENCE)
     for turn in range(turns if errors.count() else 0):
         page.locator(".card").nth(turn).wait_for(timeout=PATIENCE)

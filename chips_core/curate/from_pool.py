@@ -157,7 +157,7 @@ def _verdicts(pool: Pool, *, ids: NDArray[Any]) -> tuple[Mask, Mask, str]:
 def _columns(pool: Pool, runs: list[Artifact], *, count: int) -> tuple[dict[str, ScoreColumn], dict[str, ScoreColumn]]:
     """Returns the ranking column of every method, and every column by its own name, audit mode before paper mode."""
     scores: dict[str, ScoreColumn] = {}
-    columns: dict[str, ScoreColumn] = {}
+    columns: dict[str, tuple[bool, ScoreColumn]] = {}
     for artifact in runs:
         described: list[Mapping[str, Any]] = artifact.record.get("columns", [])
         table = pool.table(SCORES, artifact.name)
@@ -168,11 +168,13 @@ def _columns(pool: Pool, runs: list[Artifact], *, count: int) -> tuple[dict[str,
             values[rows] = table[str(entry["column"])].to_numpy(dtype=np.float64, na_value=np.nan)
             higher = cast(Literal["suspect", "valuable", "neutral"], entry.get("higher_is", "neutral"))
             column = ScoreColumn(values, higher, bool(entry.get("signed", False)))
-            columns[str(entry.get("name", entry["column"]))] = column
+            name, audit = str(entry.get("name", entry["column"])), str(entry["method"]).endswith("_audit")
+            if audit or not columns.get(name, (False,))[0]:  # a newer run in paper mode takes no audit score's place
+                columns[name] = audit, column
             if entry["method"] not in leading:
                 leading.add(str(entry["method"]))
                 scores[str(entry["method"])] = column
-    return scores, columns
+    return scores, {name: column for name, (_, column) in columns.items()}
 
 
 def _embeddings(pool: Pool, stored: Features) -> Embeddings:

@@ -26,11 +26,11 @@ PARTS = ("peer_loss", "influence", "label_contradiction")
 QUEUE = Method(
     name="queue",
     title="Misalignment queue",
-    citation="CHIPS Lens (log-detect.md): peer loss, influence and label contradiction, joined by their ranks.",
+    citation="CHIPS Lens: peer loss, influence and label contradiction, joined by their ranks.",
     meaning="Which pairs a person should look at first, because image, caption or label do not belong together.",
     needs=frozenset({Need.TWO_PAIRS, Need.TARGET_PAIRS, Need.FITTED}),
     columns=(
-        Column("queue", "Joint surprise of the parts: look at the highest first.", "suspect"),
+        Column("queue", "How suspect a pair is by all its parts together: look at the highest first.", "suspect"),
         Column("peer_loss", "How much worse its caption fits than those of like pairs.", "suspect", signed=True),
         Column("influence", "Predicted fall of the loss on target set and pool without it.", "suspect", signed=True),
         Column(

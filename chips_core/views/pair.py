@@ -25,7 +25,7 @@ LIKELY = 0.9  # cosine from which two images are worth comparing pixel by pixel
 
 PHRASES: Mapping[str, str] = MappingProxyType(
     {
-        "peer_loss": "Its caption fits its image worse than captions of similar images do.",
+        "peer_loss": "For pairs like this one, captions fit their own images better than here.",
         "influence": "Without it, the loss on the target set and on the other pairs would fall.",
         "label_contradiction": "Its caption speaks for another label than the one it has.",
         "delta_loss_if_removed": "Without it, the loss on the target set would fall: it does harm.",
@@ -112,7 +112,10 @@ def facts_table(whole: Whole) -> pd.DataFrame:
 
 
 def score_table(scored: Scored, row: int) -> pd.DataFrame:
-    """Returns every score of the pair in a run: score, value, share of the pool below it, how to read it, meaning."""
+    """Returns every score of the pair in a run: score, value, share, how to read it, meaning.
+
+    The share of the scored pairs that are less suspect; of those below it where a score says nothing of suspicion.
+    """
     lines = []
     for ranking in scored.rankings:
         below = scored.standing(ranking.column, row)
@@ -121,12 +124,12 @@ def score_table(scored: Scored, row: int) -> pd.DataFrame:
                 {
                     "score": ranking.title,
                     "value": float(scored.scores[ranking.column][row]),
-                    "above": below,
+                    "share": 1 - below if ranking.suspect == "low" else below,
                     "suspect": ranking.suspect,
                     "meaning": ranking.meaning,
                 }
             )
-    return pd.DataFrame(lines, columns=["score", "value", "above", "suspect", "meaning"])
+    return pd.DataFrame(lines, columns=["score", "value", "share", "suspect", "meaning"])
 
 
 def same_patient(pairs: pd.DataFrame, row: int, *, most: int = LISTED) -> tuple[int, ...]:
@@ -201,7 +204,7 @@ def _by_captions(near: Near) -> list[str]:
 
 def _by_neighbours(pairs: pd.DataFrame, row: int, near: Near) -> list[str]:
     """Returns what the nearest images agree on against this pair: a caption, else a label."""
-    for column, words in (("caption", "share one caption, and it is not this one"), ("label", "carry another label")):
+    for column, words in (("caption", "share one caption, and it is not this one"), ("label", "share another label")):
         own = pairs[column].iloc[row]
         values = Counter(pairs[column].iloc[list(near.rows)])
         value, count = values.most_common(1)[0] if values else ("", 0)

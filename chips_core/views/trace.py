@@ -162,9 +162,9 @@ def accuracy_in_words(found: Mapping[str, Any]) -> str:
 
 
 def retrieval_in_words(*, images: int, wrong: int, captions: int) -> str:
-    """Returns how often the model that is traced finds another caption more fitting than the own one."""
+    """Returns how often the model that is traced finds another caption more fitting than its own."""
     return (
-        f"The encoder fitted to this pool finds another caption more fitting than the own one for {wrong:,} of "
+        f"The encoder fitted to this pool finds another caption more fitting than its own for {wrong:,} of "
         f"{images:,} test images; {captions:,} different captions were compared."
     )
 

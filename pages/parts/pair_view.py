@@ -92,19 +92,20 @@ def _draw_scores(scored: Scored, whole: Whole) -> None:
     if not scored.rankings or whole.row is None:
         st.text("This pair has no score yet.")
         return
-    st.text("Bars: the share of the scored pairs that lie below this one.")
+    st.text("Bars: the share of the scored pairs that are less suspect than this one; grey: that lie below it.")
     lines = [
         charts.Bar(
             line.score,
             number(line.value),
-            line.above,
-            f"{line.above:.0%}",
+            line.share,
+            f"{line.share:.0%}",
             hint=f"{line.meaning} {SUSPECT[line.suspect]}",
             quiet=line.suspect == "neither",
         )
         for line in pairs.score_table(scored, whole.row).itertuples()
     ]
-    charts.bars(lines, key="pair_scores", label="Scores of the pair, and the share of pairs below it", wide=True)
+    label = "Scores of the pair, and the share of pairs that are less suspect"
+    charts.bars(lines, key="pair_scores", label=label, wide=True)
 
 
 def _draw_others(pool: Pool, scored: Scored, row: int) -> None:

@@ -117,7 +117,7 @@ def trace_the_cell(page: Any, errors: int) -> None:
     """The group trace of all errors of the cell, by its own address, and back."""
     page.get_by_role("button", name="Trace all of them").click()
     page.get_by_text(f"{errors:,} images of").first.wait_for()
-    page.get_by_text("Made the error").first.wait_for()
+    page.get_by_text("Pushed towards the error").first.wait_for()
     assert {"truth", "guess"} <= set(parse_qs(urlsplit(page.url).query))
     page.reload()
     page.get_by_text(f"{errors:,} images of").first.wait_for()
@@ -129,7 +129,7 @@ def trace_the_cell(page: Any, errors: int) -> None:
 
 def trace_one_and_retrain(page: Any) -> None:
     page.locator("[aria-label='Wrong predictions'] button.card").first.click()
-    page.get_by_text("Made the error").first.wait_for()
+    page.get_by_text("Pushed towards the error").first.wait_for()
     tick(page, 3)
     page.get_by_role("button", name="Exclude 3 and really retrain").click()
     page.get_by_text("Really retrained without 3 pairs").first.wait_for()

@@ -224,7 +224,7 @@ def test_page__without_labels_tells_the_leak_and_what_is_missing_and_offers_retr
     assert first_words(at).startswith("Leak: 1 test image")
     assert "has no labels" in said(at)
     wrong = int(ready_of(plain_pool, "caption").wrong.sum())
-    assert f"than the own one for {wrong:,} of 12 test images" in said(at)
+    assert f"than its own for {wrong:,} of 12 test images" in said(at)
     assert not at.get("button_group")  # there is no other question
 
 

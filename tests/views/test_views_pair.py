@@ -82,7 +82,7 @@ def test_reasons__strongest_first_and_true(scored, nearby):
     said = pairs.reasons(scored, 2, near=nearby.of(2))
     assert said[0].startswith("Without it, the loss on the target set would fall")
     assert "1 of 3 different captions fits its image better than its own." in said
-    assert "Its caption fits its image worse" in said[1]
+    assert "captions fit their own images better" in said[1]
 
 
 def test_reasons__nothing_stands_out(scored, nearby):
@@ -119,7 +119,7 @@ def test_score_table__one_line_a_score(scored):
     table = pairs.score_table(scored, 2)
     assert table["score"].tolist()[:2] == ["Misalignment queue", "ECIF: loss if removed"]
     assert table["suspect"].tolist() == ["high", "low", "high"]
-    assert table["above"].iloc[1] == pytest.approx(0.5 / 6)
+    assert table["share"].iloc[1] == pytest.approx(5.5 / 6)  # of a score that is suspect when low
 
 
 def test_same_patient_and_same_image__leave_the_pair_out(scored):

@@ -124,7 +124,7 @@ def _draw_table(found: Difference, table: Table) -> None:
         return
     st.subheader("Verdict against verdict")
     grid(table.head, lines, key="compare_table", label="Verdict against verdict", look="tint")
-    st.text(f"Lines: {found.a}. Columns: {found.b}.")
+    st.text(f"Rows: {found.a}. Columns: {found.b}.")
 
 
 def draw_agreement(pool: Pool) -> None:

@@ -56,7 +56,7 @@ def _draw_measure(pool: Pool, lab: Lab, rules: Rules, measured: Sequence[Measure
         score = known.base_recall if known.base is None else known.base
         st.text(
             f"Accuracy: of heads trained on each method's pairs, judged on '{lab.origin.target}'; "
-            f"as they came, they reach {score:.1%}."
+            f"untrained, they reach {score:.1%}."
         )
         return
     button, words = st.columns([1, 3], vertical_alignment="center")

@@ -147,7 +147,8 @@ def _draw_table(desk: Desk, rows: Rows, *, order: Choice | None) -> None:
         alt="The pairs as a table",
         column_config={
             "score": st.column_config.NumberColumn(format=column_format(table.get("score", ())), width=74),
-            "caption": st.column_config.TextColumn(width="large"),
+            "caption": st.column_config.TextColumn(width="medium"),
+            "label": st.column_config.TextColumn(width="small"),
         },
     )
     marked = [row for row in event["selection"]["rows"] if row < len(rows)]

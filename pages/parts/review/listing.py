@@ -38,9 +38,10 @@ def draw_list(desk: Desk) -> None:
         selection_mode="single-row",
         on_select=lambda: _jump(desk, [int(place) for place in here]),
         column_config={
-            "place": st.column_config.NumberColumn(format="localized", width="small"),
+            "place": st.column_config.NumberColumn(format="localized", width=64),
             "caption": st.column_config.TextColumn(width="large"),
-            "score": st.column_config.NumberColumn(format=column_format(table["score"])),
+            "score": st.column_config.NumberColumn(format=column_format(table["score"]), width=84),
+            "verdict": st.column_config.TextColumn(width=130),
         },
     )
     st.text(f"{len(places):,} pairs. Choose a row to look at the pair.")

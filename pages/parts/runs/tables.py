@@ -8,7 +8,7 @@ from pages.parts.opened import RUN, choose, current_run
 
 
 def draw_runs(pool: Pool) -> None:
-    """Draws the table of scoring runs; the marked one is what every page shows."""
+    """Draws the table of scoring runs; the marked one is what the pages show."""
     table = runs.run_table(pool)
     if table.empty:
         st.text("The pairs are not scored yet.")
@@ -27,14 +27,17 @@ def draw_runs(pool: Pool) -> None:
             "methods": st.column_config.TextColumn(width="large"),
             "pairs": st.column_config.NumberColumn(format="localized"),
         },
-        alt="Scoring runs; the chosen one is what every page shows",
+        alt="Scoring runs; the chosen one is what the pages show",
     )
     rows = event["selection"]["rows"]
     if rows and rows[0] < len(names) and names[rows[0]] != names[at]:
         choose(RUN, names[rows[0]])
         st.rerun()
     if shown is not None:
-        st.text("The marked run is what every page shows.")
+        st.text(
+            "The marked run is what the pages show. Curate and its data card take each score from the newest run "
+            "that has it, in audit mode where there is one."
+        )
         with st.expander("Its settings"):
             st.dataframe(runs.settings_table(shown), hide_index=True, alt="Settings of the chosen run")
 

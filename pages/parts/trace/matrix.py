@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import plotly.graph_objects as go
 import streamlit as st
 
 from chips_core.store import Pool
 from chips_core.views import trace as views
 from pages.parts.cards import Card, cards
 from pages.parts.images import image_url
+from pages.parts.opened import literal
 from pages.parts.review.resources import unscored_of
+from pages.parts.trace.confusion import LEAST_HEIGHT, MANY, figure_of, height_of
 from pages.parts.trace.quality import draw_quality
 from pages.parts.trace.resources import accuracy_of, errors_of
 
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from chips_core.jobs.trace_pool import Prepared
 
-LONGEST_NAME, SHORT_NAME, SHOWN = 28, 24, 60
+SHOWN = 60
 BOTH, TWO_LINES = "truth → taken for", 61  # pixels: over 4 rem, names that are too long go on below
-LEAST_HEIGHT, OF_A_CLASS, OF_THE_NAMES, NARROWEST = 320, 17, 170, 440  # pixels
 
 
 def draw_errors(pool: Pool, ready: "Prepared") -> None:
@@ -37,7 +36,7 @@ def draw_errors(pool: Pool, ready: "Prepared") -> None:
     errors = errors_of(ready)
     if cell is not None:
         errors = errors[(errors["label"] == cell[0]) & (errors["predicted"] == cell[1])]
-        title.subheader(f"Errors of the chosen cell: {len(errors):,}, the surest first")
+        title.subheader(literal(f"{cell[0]} taken for {cell[1]}: {len(errors):,} errors, the surest first"))
         if len(errors) and button.button("Trace all of them", key="trace_cell", type="primary", width="stretch"):
             st.query_params.update({"truth": cell[0], "guess": cell[1]})
             st.rerun()
@@ -53,22 +52,23 @@ def _draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
     table = views.cells_table(counts, ready.classes)
     table["share"] *= 100
     table[BOTH] = table["truth"] + " → " + table["taken for"]
-    left, right = st.columns([5, 4], gap="medium")
+    many = len(ready.classes) > MANY
+    left, right = (st.container(), st.container()) if many else st.columns([5, 4], gap="medium")
     with left:
-        event = st.plotly_chart(_figure(counts, ready.classes), key="confusion", on_select="rerun", theme="streamlit")
+        event = st.plotly_chart(figure_of(counts, ready.classes), key="confusion", on_select="rerun", theme="streamlit")
     with right:
         chosen = st.dataframe(
             table,
             hide_index=True,
             key="cells",
-            height=_height(ready.classes),
+            height=LEAST_HEIGHT if many else height_of(ready.classes),
             on_select="rerun",
             selection_mode="single-row",
-            row_height=TWO_LINES,
+            row_height=None if many else TWO_LINES,
             column_config={
                 "images": st.column_config.NumberColumn(width=54),
                 "share": st.column_config.NumberColumn("of class", format="%.0f%%", width=62),
-                BOTH: st.column_config.TextColumn(width=300),
+                BOTH: st.column_config.TextColumn(width="large" if many else 300),
             },
             column_order=["images", "share", BOTH],
             alt="The cells of the matrix that hold errors",
@@ -94,7 +94,7 @@ def _draw_gallery(pool: Pool, errors: "pd.DataFrame", *, chosen: bool) -> None:
             image_url(pool.id, int(inputs[line.row])),
             str(line.pair_id),
             f"{line.label} taken for {line.predicted}",
-            f"{line.confidence:.0%} sure" + " · leak" * bool(line.also_in_training),
+            f"{line.confidence:.1%} sure" + " · leak" * bool(line.also_in_training),
             warn=bool(line.also_in_training),
         )
         for line in errors.head(SHOWN).itertuples()
@@ -106,59 +106,3 @@ def _draw_gallery(pool: Pool, errors: "pd.DataFrame", *, chosen: bool) -> None:
     if picked is not None:
         st.query_params["image"] = str(errors.loc[errors["row"] == picked, "pair_id"].iloc[0])
         st.rerun()
-
-
-def _height(classes: tuple[str, ...]) -> int:
-    return max(LEAST_HEIGHT, OF_A_CLASS * len(classes) + OF_THE_NAMES)
-
-
-def _figure(counts: "np.ndarray", classes: tuple[str, ...]) -> go.Figure:
-    """Returns the matrix as squares that can be clicked; names are shortened, tags in them mean nothing."""
-    names = [_plain(name, most=LONGEST_NAME) for name in classes]
-    below = [_plain(name, most=SHORT_NAME) for name in classes]
-    truth, guess = np.nonzero(counts)
-    values = counts[truth, guess]
-    wrong = truth != guess
-    quiet = "#b4bac0" if st.context.theme.type == "dark" else "#565c63"
-    ink = {"color": quiet}  # the grey of the chart's own theme is too pale to read
-    height = _height(classes)
-    size = 0.9 * min((height - OF_THE_NAMES), NARROWEST) / max(len(classes), 10)
-    heat = np.where(wrong, np.sqrt(values / max(1, values[wrong].max() if wrong.any() else 1)), 0.0)
-    marker = {
-        "symbol": "square",
-        "size": size,
-        "color": heat,
-        "colorscale": [[0, "rgba(128,128,128,0.25)"], [0.01, "#f6d6c4"], [1, "#b03a1c"]],
-        "cmin": 0,
-        "cmax": 1,
-    }
-    points = go.Scatter(
-        x=guess,
-        y=truth,
-        mode="markers+text",
-        marker=marker,
-        text=values,
-        textfont={
-            "size": max(8, min(13, size * 0.55)),
-            "color": np.where(heat > 0.6, "#ffffff", np.where(wrong, "#3b1206", quiet)).tolist(),
-        },
-        hovertext=[f"{names[t]} taken for {names[g]}: {n:,}" for t, g, n in zip(truth, guess, values, strict=True)],
-        hoverinfo="text",
-        unselected={"marker": {"opacity": 0.55}, "textfont": ink},
-    )
-    axis = {"tickfont": ink, "tickvals": list(range(len(names))), "ticktext": names, "range": [-0.6, len(names) - 0.4]}
-    figure = go.Figure(points)
-    figure.update_layout(
-        height=height,
-        margin={"l": 0, "r": 0, "t": 10, "b": 0},
-        xaxis={**axis, "ticktext": below, "title": {"text": "taken for", "font": ink}, "tickangle": -60},
-        yaxis={**axis, "title": {"text": "truth", "font": ink}, "range": [len(names) - 0.4, -0.6]},
-    )
-    return figure
-
-
-def _plain(name: str, *, most: int) -> str:
-    """Returns a class name for a chart, where `<` begins a tag and `$` a formula, on one line."""
-    name = " ".join(name.split())
-    short = views.shortened(name, most=most)
-    return "".join({"<": "‹", ">": "›", "$": "＄", "&": "＆"}.get(c, c) for c in short)

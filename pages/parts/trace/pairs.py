@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 TICKED, REALLY = "ticked", "really"  # of the address: ids of pairs, and whether they were really excluded
-TITLES = {"harmful": "Made the error", "helpful": "Held against it"}
+TITLES = {"harmful": "Pushed towards the error", "helpful": "Held against it"}
 
 
 def draw_pairs(pool: Pool, scored: Scored, table: pd.DataFrame, *, ids: "npt.NDArray[np.object_]") -> tuple[int, ...]:

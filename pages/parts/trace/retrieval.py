@@ -32,7 +32,7 @@ def draw_retrieval(pool: Pool, ready: "Prepared") -> None:
             image_url(pool.id, int(inputs[line.row])),
             str(line.pair_id),
             str(line.label),
-            f"{line.confidence:.0%} sure" + " · leak" * bool(line.also_in_training),
+            f"{line.confidence:.1%} sure" + " · leak" * bool(line.also_in_training),
             warn=bool(line.also_in_training),
             note=f"Fits best: {line.predicted}",
         )

@@ -95,10 +95,16 @@ def _draw_removal(ready: "Prepared", places: tuple[int, ...], ticked: tuple[int,
     found = removal(ready.name, places, ticked, retrain=really, _ready=ready)
     table = views.outcome_table(found if ticked else {"before": found["before"]})
     if ready.question == views.CLASS:
-        table["class"] = [views.shortened(name, most=LONGEST_CLASS) for name in table["class"]]
-    percent: dict[str, Any] = {"class": st.column_config.TextColumn(ready.question, width=CLASS_WIDTH)}
+        truths = {ready.classes[code] for code in ready.test.labels[list(places)]}
+        marks = ["✓ " * (name in truths) for name in table["class"]]
+        table["class"] = [
+            mark + views.shortened(name, most=LONGEST_CLASS - len(mark))
+            for mark, name in zip(marks, table["class"], strict=True)
+        ]
+    named = st.column_config.TextColumn(ready.question, width=CLASS_WIDTH, help="✓ the truth")
+    percent: dict[str, Any] = {"class": named}
     for name in table.columns[1:]:
         table[name] *= 100
-        percent[name] = st.column_config.NumberColumn(views.SHORT[name], format="%.1f%%", help=name, width=NUMBER_WIDTH)
+        percent[name] = st.column_config.NumberColumn(views.SHORT[name], format="%.2f%%", help=name, width=NUMBER_WIDTH)
     st.dataframe(table, hide_index=True, column_config=percent, alt="Probabilities of the answers")
     st.text(views.removal_in_words(found, images=len(places)) if ticked else "Tick pairs to see what follows.")
