@@ -28,7 +28,7 @@ class Ranked:
 
     Attributes:
         places: (M,) of the pool's pairs; no pair twice.
-        influence: (M,) what ranks them: negative made the error.
+        influence: (M,) what ranks them: negative pushed towards the error.
         pos: (M,) plain influence as a partner.
         neg: (M,) plain influence as a wrong answer of others.
         exact: whether every pair of the pool was looked at in full.

@@ -41,7 +41,7 @@ REPEATS = 2  # reshuffles of the blocks
 
 @dataclass(frozen=True)
 class Traced:
-    """The influence of every pair on one test loss, (N,) float64 each; negative made the error, positive held against.
+    """The influence of every pair on one test loss, (N,) float64 each; negative pushed towards the error, positive held against.
 
     `pos` and `neg` are its two roles: as a partner of its own caption, and as a wrong answer of other pairs.
     """

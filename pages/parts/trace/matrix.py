@@ -68,7 +68,7 @@ def _draw_matrix(ready: "Prepared") -> tuple[str, str] | None:
             column_config={
                 "images": st.column_config.NumberColumn(width=54),
                 "share": st.column_config.NumberColumn("of class", format="%.0f%%", width=62),
-                BOTH: st.column_config.TextColumn(width="large" if many else 300),
+                BOTH: st.column_config.TextColumn(width=800 if many else 300),
             },
             column_order=["images", "share", BOTH],
             alt="The cells of the matrix that hold errors",

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 RELATIVE, PLAIN = "relative", "plain"
 MEANINGS = {
-    RELATIVE: "How much a pair moved this prediction, for its size. Below zero: it made the error.",
-    PLAIN: "The predicted change of the loss if the pair is removed. Below zero: it made the error.",
+    RELATIVE: "How much a pair moved this prediction, for its size. Below zero: it pushed towards the error.",
+    PLAIN: "The predicted change of the loss if the pair is removed. Below zero: it pushed towards the error.",
 }
 CLASS_WIDTH, NUMBER_WIDTH = 150, 66  # so that before, predicted and retrained fit beside the class
 LONGEST_CLASS = 21
