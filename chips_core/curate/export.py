@@ -98,7 +98,7 @@ def check_target(to: Path, *, pool: Pool, force: bool) -> Path:
         empty = target.is_dir() and not any(target.iterdir())
         if not empty:
             fix = "name a new folder" + (", or replace it with --force." if is_export(target) else ".")
-            raise InputError("There is something at the target already.", fix=fix)
+            raise InputError(f"There is something in the folder '{target.name}' already.", fix=fix)
     return real
 
 

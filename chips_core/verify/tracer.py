@@ -41,7 +41,7 @@ REPEATS = 2  # reshuffles of the blocks
 
 @dataclass(frozen=True)
 class Traced:
-    """The influence of every pair on one test loss, (N,) float64 each; negative pushed towards the error, positive held against.
+    """The influence of every pair on one test loss, (N,) float64 each; below zero it pushed towards the error.
 
     `pos` and `neg` are its two roles: as a partner of its own caption, and as a wrong answer of other pairs.
     """

@@ -9,9 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from chips_core.curate.recipe import title_of_method
 from chips_core.errors import InputError
-from chips_core.influence.titles import title_of
+from chips_core.influence.titles import title_of, title_of_method
 from chips_core.numbers import number
 from chips_core.store import Pool, Review
 from chips_core.store.review_database import FILE as REVIEW

@@ -110,7 +110,7 @@ def in_a_sentence(plan: ExportPlan) -> str:
     changes = [change for change in class_changes(plan) if change.removed > 0]
     gone = len(plan.left_behind)
     named = ", ".join(f"{change.removed:.1%} of {change.name}" for change in changes[:3])
-    more = f" and of {len(changes) - 3:,} more classes" if len(changes) > 3 else ""
+    more = f"; {len(changes) - 3:,} more classes lose pairs" if len(changes) > 3 else ""
     tail = f": {named}{more}" if named else ""
     return f"{gone:,} of {gone + len(plan.table):,} pairs stay behind{tail}."
 

@@ -29,7 +29,7 @@ WORDS = {
     "pretrain": "train on the selection",
 }
 OF_MODE = {
-    "audit": "The heads are first fitted to this pool (a few minutes on two cores): what would happen had the model "
+    "audit": "The heads are first fitted to this pool: what would happen had the model "
     "learnt from these pairs? The right question for finding wrong pairs.",
     "paper": "The formulas at the model's own heads, as published: faster, and the right question when this very "
     "model is to be trained further. On a noisy pool it misleads.",

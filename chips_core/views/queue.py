@@ -203,14 +203,13 @@ def worklist(scored: Scored, ranking: Ranking, filters: Filters) -> Rows:
     return rows[np.lexsort((scored.id_rank[rows], key))].astype(np.int64)
 
 
-def codes_of(scored: Scored, held: Mapping[str, Held], *, reviewer: str | None = None) -> Codes:
-    """Returns (N,) the code of each pair's verdict, -1 for none; with a reviewer, only theirs."""
+def codes_of(scored: Scored, held: Mapping[str, Held]) -> Codes:
+    """Returns (N,) the code of each pair's verdict, -1 for none."""
     codes = np.full(len(scored.pairs), -1, dtype=np.int8)
     number = {str(choice.verdict): at for at, choice in enumerate(CHOICES)}
-    mine = {pair: found for pair, found in held.items() if reviewer is None or found.reviewer == reviewer}
-    if mine:
-        at = scored.ids.get_indexer(pd.Index(list(mine)))
-        given = np.array([number.get(found.verdict, -1) for found in mine.values()], dtype=np.int8)
+    if held:
+        at = scored.ids.get_indexer(pd.Index(list(held)))
+        given = np.array([number.get(found.verdict, -1) for found in held.values()], dtype=np.int8)
         codes[at[at >= 0]] = given[at >= 0]
     return codes
 

@@ -98,7 +98,7 @@ def _draw_scores(scored: Scored, whole: Whole) -> None:
             line.score,
             number(line.value),
             line.share,
-            f"{line.share:.0%}",
+            f"{line.share:.1%}",
             hint=f"{line.meaning} {SUSPECT[line.suspect]}",
             quiet=line.suspect == "neither",
         )

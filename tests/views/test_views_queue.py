@@ -95,11 +95,10 @@ def test_standing__is_the_share_below_ties_halved(scored):
     assert not scored.is_constant("queue")
 
 
-def test_codes_of__by_reviewer(scored):
+def test_codes_of__by_place_and_only_of_pairs_that_are_there(scored):
     verdicts = held(p1="wrong pair", gone="correct") | {"p2": Held("correct", "bob", 2)}
     codes = queues.codes_of(scored, verdicts)
     assert codes.tolist() == [-1, 1, 0, -1, -1, -1]
-    assert queues.codes_of(scored, verdicts, reviewer="ann").tolist() == [-1, 1, -1, -1, -1, -1]
 
 
 def test_open_places__by_state(scored):

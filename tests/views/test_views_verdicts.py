@@ -111,6 +111,21 @@ def test_undo__goes_back_step_by_step_over_own_verdicts_and_notes_only(pool, led
         assert [selection.name for selection in other.selections()] == ["mine"]
 
 
+def test_own__stays_when_another_reviewer_judges_the_same_pair_differently(pool, ledger):
+    assert ledger.own("ann") == {}
+    for pair in ("p0", "p1"):
+        assert give(ledger, pair, "m").saved
+    seen = ledger.held()["p0"].event
+    assert give(ledger, "p0", "k", reviewer="bob", seen=seen).saved
+    assert {pair: held.verdict for pair, held in ledger.own("ann").items()} == {"p0": "wrong pair", "p1": "wrong pair"}
+    assert {pair: held.verdict for pair, held in ledger.own("bob").items()} == {"p0": "correct"}
+    fresh = Ledger(pool.path)
+    assert fresh.own("ann") == ledger.own("ann")
+    fresh.close()
+    assert ledger.undo("ann").saved
+    assert set(ledger.own("ann")) == {"p0"}
+
+
 def test_note_of__is_the_last_that_holds(ledger):
     assert ledger.note_of("p0") == ""
     give(ledger, "p0", "k", note="first")

@@ -35,7 +35,7 @@ function shape(entry) {
   const head = element("div", "head");
   head.append(element("span", "title", entry.title), element("span", "towards", entry.towards));
   const foot = element("div", "foot");
-  foot.append(element("span", "", entry.low), element("span", "", "median " + entry.median), element("span", "", entry.high));
+  foot.append(element("span", "", "≤ " + entry.low), element("span", "", "median " + entry.median), element("span", "", "≥ " + entry.high));
   box.append(head, histogram(entry), foot);
   box.title = entry.meaning;
   return box;

@@ -131,7 +131,7 @@ function steps(shares, most) {
 
 function maps(data) {
   const box = element("div", "tiles");
-  box.style.gridTemplateColumns = `repeat(${Math.min(data.maps.length, MAPS_IN_A_ROW)}, minmax(0, 360px))`;
+  box.style.gridTemplateColumns = `repeat(${Math.min(data.maps.length, MAPS_IN_A_ROW)}, minmax(0, 480px))`;
   box.append(...data.maps.map(smallMap));
   return box;
 }

@@ -150,7 +150,7 @@ def _progress(desk: Desk, screen: Screen) -> dict[str, Any]:
 
 
 def _precision(desk: Desk) -> list[dict[str, str]]:
-    mine = queues.codes_of(desk.scored, desk.ledger.held(), reviewer=desk.reviewer)
+    mine = queues.codes_of(desk.scored, desk.ledger.own(desk.reviewer))
     depths = [*[depth for depth in FIRST if depth < len(desk.queue)], None]
     found = []
     for one in queues.precisions(desk.queue, mine, places=depths):

@@ -140,7 +140,8 @@ def _progress(job: Job) -> str:
         return f"{state.done:,} {state.unit} so far" if state.done else "Starting"
     parts = [f"{state.done:,} of {state.total:,} {state.unit}"]
     if state.done:
-        parts.append(f"{state.rate:,.0f} a second")
+        rate = state.rate
+        parts.append(f"{rate:,.0f} a second" if rate >= 1 else f"{1 / rate:,.0f} s each" if rate > 0 else "slowly")
     if state.seconds_left is not None:
         parts.append(f"{duration(state.seconds_left)} left")
     return " · ".join(parts)

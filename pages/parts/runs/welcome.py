@@ -16,7 +16,7 @@ def draw_welcome(state: PoolState) -> None:
     if state.condition != "none":
         tell_condition(state)
         return
-    st.text(f"{state.sentence} A pool is a data set of images and captions, with what is computed and judged of it.")
+    st.text("There is no pool yet. A pool is a data set of images and captions, with its scores and verdicts.")
     demo, own = st.columns(2, border=True)
     demo.subheader("Try the demo")
     demo.text("3,000 synthetic images with planted errors, and a small CLIP to judge them. No real patient is in it.")

@@ -100,7 +100,7 @@ def _draw_gallery(pool: Pool, errors: "pd.DataFrame", *, chosen: bool) -> None:
         for line in errors.head(SHOWN).itertuples()
     ]
     empty = "The images of this cell are predicted rightly." if chosen else "No test image is predicted wrongly."
-    picked = cards(shown, key="error_cards", label="Wrong predictions", empty=empty)
+    picked = cards(shown, key="error_cards", label="Wrong predictions", lines=4, empty=empty)
     if len(errors) > SHOWN:
         st.text(f"The first {SHOWN} of {len(errors):,}. Choose a cell of the matrix to see fewer.")
     if picked is not None:

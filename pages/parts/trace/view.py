@@ -89,9 +89,10 @@ def _draw_images(pool: Pool, ready: "Prepared", scored: Scored, places: tuple[in
 def _draw_removal(ready: "Prepared", places: tuple[int, ...], ticked: tuple[int, ...]) -> None:
     """Draws the probabilities: before, as predicted without the ticked pairs, and really retrained."""
     words = f"Exclude {len(ticked):,} and really retrain" if ticked else "Exclude and really retrain"
-    if st.button(words, key="retrain", type="primary", width="stretch", disabled=not ticked):
-        st.query_params[REALLY] = "1"
     really = bool(ticked) and REALLY in st.query_params
+    if st.button(words, key="retrain", type="primary", width="stretch", disabled=really or not ticked):
+        st.query_params[REALLY] = "1"
+        st.rerun()
     found = removal(ready.name, places, ticked, retrain=really, _ready=ready)
     table = views.outcome_table(found if ticked else {"before": found["before"]})
     if ready.question == views.CLASS:
