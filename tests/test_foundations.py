@@ -1,6 +1,7 @@
 """Outcomes, settings, fingerprints and progress: the small things that everything else trusts."""
 
 import io
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,12 +83,13 @@ def test_fingerprint__nan_is_refused() -> None:
         fingerprint.of([float("nan")])
 
 
-def test_meter__rate_and_time_left() -> None:
-    meter = Meter("encode", "pairs", total=10)
+def test_meter__rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = Meter("encode", "pairs", total=10, began=100.0)
     assert meter.seconds_left is None
-    meter.done = 5
-    assert meter.seconds_left == pytest.approx(5 / meter.rate, rel=0.5)
-    assert meter.in_words().startswith("encode 5/10 pairs")
+    meter.done = 4
+    monkeypatch.setattr(time, "monotonic", lambda: 102.0)
+    assert (meter.rate, meter.seconds_left) == (2.0, 3.0)
+    assert meter.in_words() == "encode 4/10 pairs · 2/s · 3 s left"
 
 
 def test_terminal__not_a_terminal_writes_few_whole_lines() -> None:
