@@ -105,7 +105,7 @@ def test_trace__from_cell_to_error_to_refit_to_a_verdict_that_stays(serve, chrom
     page.set_default_timeout(PATIENCE)
     page.goto(f"{serve(pool)}/mispredictions")
     page.get_by_text("test images wrong").first.wait_for()
-    click_point(page, point, until=page.get_by_text(f"Errors of the chosen cell: {errors:,}").first)
+    click_point(page, point, until=page.get_by_text(f": {errors:,} errors, the surest first").first)
     trace_the_cell(page, errors)
     trace_one_and_retrain(page)
     judge_reload_and_take_back(page, pool)
