@@ -93,22 +93,12 @@ class Reference:
 
     def dots(self, rows: Tensor) -> Dots:
         """Returns ∇Pos_n·v and ∇Neg_n·v of the pairs at `rows`, (M,) each, averaged over the blocks."""
-        found = torch.zeros(2, len(rows), dtype=torch.float64)
         inside = torch.full((len(self.pool),), -1, dtype=torch.int64)  # place among the members
         inside[torch.cat(list(self.blocks))] = torch.arange(len(self.members.pos))
-        pieces = torch.split(torch.arange(len(rows)), ROWS_AT_ONCE)
-
-        def worker() -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-            return lambda piece: self._piece(rows[piece], inside[rows[piece]])
-
-        scored = in_lanes(worker, pieces, lanes=max(1, min(torch.get_num_threads(), len(pieces))))
-        try:
-            for piece, parts in scored:
-                for whole, part in zip(found, parts, strict=True):
-                    whole[piece] = part
-        finally:
-            scored.close()
-        return Dots(found[0], found[1])
+        pieces = torch.split(rows, ROWS_AT_ONCE)
+        found = in_lanes(lambda: lambda some: self._piece(some, inside[some]), pieces, lanes=torch.get_num_threads())
+        pos, neg = zip(*(dots for _, dots in found), strict=True)
+        return Dots(torch.cat(pos), torch.cat(neg))
 
     def _piece(self, rows: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
         mine = forward(self.pool.image[rows], self.pool.text[rows], self.heads)

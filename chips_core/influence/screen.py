@@ -98,7 +98,6 @@ class Screen:
             (logits.logsumexp(1), (torch.softmax(logits, dim=1) * change).sum(1))
             for logits, change in ((S, T), (S.T, T.T))
         )
-        found = torch.empty(len(self.image))
 
         def piece(some: slice) -> Tensor:
             mine = self._few(some, factors)
@@ -111,14 +110,9 @@ class Screen:
             by_column = joined(columns, T_columns, *images, own, turned)
             return by_row[0] + by_row[1] + by_column[0] + by_column[1]
 
-        pieces = [slice(n, n + ROWS_AT_ONCE) for n in range(0, len(found), ROWS_AT_ONCE)]
-        scored = in_lanes(lambda: piece, pieces, lanes=max(1, min(torch.get_num_threads(), len(pieces))))
-        try:
-            for some, totals in scored:
-                found[some] = totals
-        finally:
-            scored.close()
-        return found
+        pieces = (slice(n, n + ROWS_AT_ONCE) for n in range(0, len(self.image), ROWS_AT_ONCE))
+        found = in_lanes(lambda: piece, pieces, lanes=torch.get_num_threads())
+        return torch.cat([totals for _, totals in found])
 
     def _few(self, some: slice | Tensor, factors: _Factors) -> _Few:
         image, text = self.image[some].float(), self.text[some].float()

@@ -11,7 +11,7 @@ large pool how quick answers agree with exact ones (kind `recalls`).
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +103,11 @@ class Prepared:
     def pair_ids(self) -> npt.NDArray[np.object_]:
         """(N,) the ids of the pool's pairs."""
         return self.found.pairs["pair_id"].iloc[self.found.rows].astype(str).to_numpy(object)
+
+    def measured_on(self, places: npt.NDArray[np.int64]) -> list[Any]:
+        """Returns what a measurement on some test images depends on: model and question, their ids and answers."""
+        ids = self.test.pairs["pair_id"].iloc[places].astype(str).tolist()
+        return [self.name, ids, self.test.labels[places].tolist()]
 
 
 def prepare(pool: Pool, settings: Settings, *, progress: Progress, measure: bool = True) -> Prepared:
@@ -221,9 +226,7 @@ def _honest_places(ready: Prepared) -> npt.NDArray[np.int64]:
 
 def _honesty_name(ready: Prepared) -> str:
     """Returns the name under which the honesty of this model, question and test images is kept."""
-    places = _honest_places(ready)
-    ids = ready.test.pairs["pair_id"].iloc[places].astype(str).tolist()
-    return f"honesty-{fingerprint.of([ready.name, ids, ready.test.labels[places].tolist(), REMOVALS, SHARE])}"
+    return f"honesty-{fingerprint.of([*ready.measured_on(_honest_places(ready)), REMOVALS, SHARE])}"
 
 
 def _stored_honesty(ready: Prepared) -> Honesty | None:

@@ -57,8 +57,6 @@ def _checked(ready: Prepared) -> npt.NDArray[np.int64]:
 
 
 def _name(ready: Prepared) -> str:
-    places = _checked(ready)
-    ids = ready.test.pairs["pair_id"].iloc[places].astype(str).tolist()
     settings = [reference.BLOCKS, screen.RANK, trace_search.CANDIDATES, trace_search.ANCHORS]
-    sized = ready.sizes is not None
-    return f"recall-{fingerprint.of([ready.name, ids, ready.test.labels[places].tolist(), settings, sized])}"
+    asked = [*ready.measured_on(_checked(ready)), settings, ready.sizes is not None]
+    return f"recall-{fingerprint.of(asked)}"

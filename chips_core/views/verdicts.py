@@ -78,36 +78,35 @@ class Ledger:
         self._review = Review.open(folder)
         self._lock = threading.RLock()
         self._held: dict[str, Held] = {}
-        self._event = -1  # the newest event that `_held` knows
         self._own: dict[str, dict[str, Held]] = {}  # by reviewer, who each may hold another verdict on a pair
-        self._own_event = -1
+        self._event = -1  # the newest event that both know
 
     def close(self) -> None:
         """Closes the database."""
         self._review.close()
 
     def held(self) -> Mapping[str, Held]:
-        """Returns the verdicts that hold now, by pair id; read again only when somebody added to the ledger."""
+        """Returns the verdicts that hold now, by pair id: of several reviewers' the last."""
         with self._lock:
-            newest = self._review.last_event_id()
-            if newest != self._event:
-                table = self._review.current_verdicts()
-                columns = (table[name] for name in ("pair_id", "verdict", "reviewer", "event_id"))
-                self._held = {pair: Held(v, who, int(event)) for pair, v, who, event in zip(*columns, strict=True)}
-                self._event = newest
+            self._read()
             return self._held
 
     def own(self, reviewer: str) -> Mapping[str, Held]:
         """Returns a reviewer's own verdicts that hold, by pair id, whatever others said of the same pairs later."""
         with self._lock:
-            newest = self._review.last_event_id()
-            if newest != self._own_event:
-                table, self._own = self._review.current_verdicts(by_reviewer=True), {}
-                columns = (table[name] for name in ("pair_id", "verdict", "reviewer", "event_id"))
-                for pair, verdict, who, event in zip(*columns, strict=True):
-                    self._own.setdefault(who, {})[pair] = Held(verdict, who, int(event))
-                self._own_event = newest
+            self._read()
             return self._own.get(reviewer, {})
+
+    def _read(self) -> None:
+        """Reads the verdicts again, where somebody added to the ledger."""
+        newest = self._review.last_event_id()
+        if newest == self._event:
+            return
+        table = self._review.current_verdicts(by_reviewer=True).sort_values("event_id")
+        self._held, self._own, self._event = {}, {}, newest
+        columns = (table[name] for name in ("pair_id", "verdict", "reviewer", "event_id"))
+        for pair, verdict, who, event in zip(*columns, strict=True):
+            self._held[pair] = self._own.setdefault(who, {})[pair] = Held(verdict, who, int(event))
 
     def note_of(self, pair_id: str) -> str:
         """Returns the note that a pair has now; an empty text when it has none."""
@@ -155,11 +154,10 @@ class Ledger:
                     content_hash=content_hash,
                 )
                 if event == self._event + 1:  # nobody else wrote: no need to read all verdicts again
-                    self._held = {**self._held, pair_id: Held(str(choice.verdict), reviewer, event)}
+                    given = {pair_id: Held(str(choice.verdict), reviewer, event)}
+                    self._held = {**self._held, **given}
+                    self._own = {**self._own, reviewer: {**self._own.get(reviewer, {}), **given}}
                     self._event = event
-                if event == self._own_event + 1:
-                    mine = {**self._own.get(reviewer, {}), pair_id: Held(str(choice.verdict), reviewer, event)}
-                    self._own, self._own_event = {**self._own, reviewer: mine}, event
         except ChipsError as error:
             return _not_saved(error, (pair_id,))
         return Answer(True, f"Saved: {choice.verdict}.", (pair_id,))
