@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import Future
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,6 @@ from chips_core.jobs import runner
 from chips_core.jobs.runner import StepRequest
 from chips_core.views import catalogue
 from chips_core.views.catalogue import Catalogue, MethodEntry
-from pages.parts.runs import plan
 
 METHODS = (
     MethodEntry("queue", "Misalignment queue", "Which pairs to look at.", "We.", ("heads fitted to the pool",)),
@@ -30,8 +30,9 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
     """Lets no job really start, and says which were asked for."""
     asked: Started = []
     monkeypatch.setattr(runner, "start", lambda pool, steps: asked.append((pool, list(steps))))
-    monkeypatch.setattr(plan, "catalogue", lambda: Catalogue(METHODS, ()))
-    monkeypatch.setattr(catalogue, "_asked", lambda: Catalogue(METHODS, ()))
+    known: Future[Catalogue] = Future()
+    known.set_result(Catalogue(METHODS, ()))
+    monkeypatch.setattr(catalogue, "catalogue_soon", lambda: known)  # what is asked once in a process stays unasked
     monkeypatch.setenv("CHIPS_ROOTS", str(tmp_path))
     monkeypatch.setenv("CHIPS_POOL", str(tmp_path / "plain"))
     monkeypatch.chdir(tmp_path)
