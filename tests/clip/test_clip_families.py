@@ -88,6 +88,8 @@ def write_model(folder: Path, description: dict[str, Any]) -> Path:
     for name, value in model.state_dict().items():
         noise = torch.randn(value.shape, generator=generator) * (0.5 if value.ndim == 1 else 0.05)
         noisy = value + noise if value.is_floating_point() else value
+        if name == "text_decoder.text_projection":
+            noisy = noise  # CoCa leaves it unset: whatever was in memory, NaN at times
         if "running_var" in name:
             noisy = value * 0.01  # as small as the activations of a random network, which would vanish otherwise
         state[name] = (value if name == "logit_scale" else noisy).contiguous()

@@ -91,7 +91,9 @@ def _scaled(values: NDArray[np.float64], kind: Kind, title: str) -> Colouring:
     known = np.isfinite(values)
     low, high = _ends(values[known], kind)
     codes = np.full(len(values), MISSING, dtype=np.uint8)
-    share = (values[known] - low) / (high - low) if high > low else np.full(int(known.sum()), 0.5)
+    unit = max(abs(low), abs(high)) or 1.0  # numbers at the edge of what a float holds have no difference
+    span = high / unit - low / unit
+    share = (values[known] / unit - low / unit) / span if span > 0 else np.full(int(known.sum()), 0.5)
     codes[known] = np.rint(np.clip(share, 0.0, 1.0) * TOP).astype(np.uint8)
     bars = np.bincount(codes[known] // ((TOP + 1) // BINS), minlength=BINS)
     palette = sequential_palette() if kind == "sequential" else diverging_palette()
