@@ -2,7 +2,8 @@
 
 A share of the pool's captions is swapped. For some mispredicted test images the 20 pairs that each way of tracing
 blames are left out and the heads really fitted again; what counts is how far the image's loss falls and how often the
-prediction turns right. `nearest` blames the most similar images that carry a wrong label, `random` anybody.
+prediction turns right. `is` is plain influence at the end of the fit, `through_fit` plain influence through all of it;
+`nearest` blames the most similar images that carry a wrong label, `random` anybody.
 """
 
 import time
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 TOP = 20
 IMAGES, QUICK_IMAGES = 40, 4
 PROBES, QUICK_PROBES = 64, 8
-WAYS = ("relative_is", "is", "nearest", "random")
+WAYS = ("relative_is", "is", "through_fit", "nearest", "random")
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def _one_image(case: _Case, sizes: "Sizes", *, place: int, seed: int) -> tuple[d
     blamed = {
         "relative_is": torch.argsort(traced.relative, stable=True)[:TOP],
         "is": torch.argsort(traced.plain, stable=True)[:TOP],
+        "through_fit": torch.argsort(tracer.through_fit(image, label).plain, stable=True)[:TOP],
         "nearest": _nearest(case, place=place),
         "random": torch.randperm(pairs, generator=seeded(seed, 50_000 + place))[:TOP],
     }

@@ -44,17 +44,20 @@ def run(*, pairs: int, seed: int = 0, quick: bool = False, progress: Progress | 
     told.start("measure removals", total=pairs * tracer.plan.rounds(pairs) * -(-probes // 8))
     sizes = tracer.sizes(probes=probes, tick=told.advance)
     began = time.perf_counter()
-    megabytes = tracer.screen.bytes / 1e6
-    ready_s = time.perf_counter() - began
+    megabytes, ready_s = tracer.screen.bytes / 1e6, time.perf_counter() - began
+
+    def answer(row: int, way: trace_search.Way) -> None:
+        asked = images[[row]], labels[[row]]
+        trace_search.answered(tracer, *asked, sizes=sizes, mode="relative", top=TOP, way=way)
 
     def click(row: int) -> tuple[float, float]:
         start, busy = time.perf_counter(), time.process_time()
-        trace_search.ranked_quickly(tracer, images[[row]], labels[[row]], sizes=sizes, mode="relative", top=TOP)
+        answer(row, "quick")
         return time.perf_counter() - start, time.process_time() - busy
 
     first, *others = [click(row) for row in range(CLICKS)]
     start = time.perf_counter()
-    trace_search.ranked_exactly(tracer, images[:1], labels[:1], sizes=sizes, mode="relative", top=TOP)
+    answer(0, "exact")
     exact_s = time.perf_counter() - start
     count = QUICK_CHECKED if quick else CHECKED
     told.start("compare with exact answers", total=count, unit="images")

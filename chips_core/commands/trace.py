@@ -59,11 +59,16 @@ def _trace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", help="target set that stops the fit (default: as the score step)")
     parser.add_argument("--features", help="name of the features, where there are several (default: the newest)")
     parser.add_argument("--retrain", action="store_true", help="really fit again without the harmful pairs")
-    parser.add_argument("--exact", action="store_true", help="measure every pair, also in a large pool: some seconds")
+    parser.add_argument(
+        "--way",
+        choices=("quick", "exact", "fit"),
+        help="how pairs are measured: the likeliest ones after a first look at all (default above 10,000 pairs), "
+        "every one at the end of the fit (default below), or every one through the whole fit: truer, slower",
+    )
 
 
 def _trace(options: argparse.Namespace, progress: Progress) -> Answer:
-    names = ("pool", "test", "question", "image", "top", "mode", "target", "features", "retrain", "exact")
+    names = ("pool", "test", "question", "image", "top", "mode", "target", "features", "retrain", "way")
     data = run_step("trace", {name: getattr(options, name) for name in names}, progress=progress)
     return Answer(data, _errors_in_words(data) if options.image is None else _trace_in_words(data))
 
@@ -84,7 +89,7 @@ def _trace_in_words(data: Mapping[str, Any]) -> str:
     lines = [f"{image['pair_id']}: {_taken(image)}"]
     if image["also_in_training"]:
         lines.insert(0, "LEAK: this test image is in the training pairs too.")
-    lines += [] if data["exact"] else ["A quick answer; --exact measures every pair."]
+    lines += ["A quick answer; --way exact measures every pair."] if data["way"] == "quick" else []
     for kind in ("harmful", "helpful"):
         lines.append(f"{kind.capitalize()} pairs ({data['mode']} influence):")
         lines += [f"  {p['influence']:+.4g}  {p['pair_id']} [{p['label']}] {p['role']}" for p in data[kind]]

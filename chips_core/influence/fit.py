@@ -11,6 +11,7 @@ with the scale fixed: a trainable scale shrinks to please wrong pairs.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -133,7 +134,7 @@ def fit_heads(
     if len(pool) < 2:
         raise InputError(f"{len(pool)} pairs cannot fit heads.", fix="add pairs.")
     start = calibrate_scale(target, heads.to(torch.float32), plan=plan)
-    fit = _Fit(pool, start, settings=settings, seed=plan.seed)
+    fit = Fit(pool, start, settings=settings, seed=plan.seed)
     history, snapshots = [target_loss(target, start, plan=plan)], [Snapshot(start, settings.relative_rate)]
     best = 0
     for epoch in range(1, settings.epochs + 1):
@@ -167,14 +168,50 @@ def refit_heads(
         plan: the plan that it was given.
         tick: told of each batch.
     """
-    start = replace(heads.to(torch.float32), log_scale=fitted.heads.log_scale.to(torch.float32))
-    fit = _Fit(pool, start, settings=fitted.settings, seed=plan.seed, keep=keep)
+    start = start_of(fitted, heads)
+    fit = Fit(pool, start, settings=fitted.settings, seed=plan.seed, keep=keep)
     for epoch in range(1, fitted.epoch + 1):
         fit.epoch(epoch, tick=tick)
     return fit.heads
 
 
-class _Fit:
+def start_of(fitted: FittedHeads, heads: Heads) -> Heads:
+    """Returns where a fit began: the encoder's own heads, at the scale that was found for them."""
+    return replace(heads.to(torch.float32), log_scale=fitted.heads.log_scale.to(torch.float32))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a fit: where the heads were, what they were told, and what Adam made of it.
+
+    Each of the lists holds the image head's and the text head's.
+
+    Attributes:
+        number: from 1.
+        rows: of the batch.
+        heads: before the step.
+        gradient: of the batch's mean loss and of the hold.
+        mean: Adam's running mean of the gradients, after this one.
+        square: Adam's running mean of their squares, after this one.
+    """
+
+    number: int
+    rows: Tensor
+    heads: Heads
+    gradient: list[Tensor]
+    mean: list[Tensor]
+    square: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A fit between two epochs: the heads, and what Adam remembers."""
+
+    weights: list[Tensor]
+    adam: list[dict[str, Tensor]]
+
+
+class Fit:
     """Two heads on their way, with Adam's two means each."""
 
     def __init__(
@@ -185,10 +222,9 @@ class _Fit:
         self._rank = torch.arange(len(pool)) if pool.rank is None else pool.rank
         self._weights = [start.image.clone().requires_grad_(), start.text.clone().requires_grad_()]
         self._length = float(start.image.double().square().sum() + start.text.double().square().sum())
-        groups = [
-            {"params": [weight], "lr": settings.relative_rate * float(weight.detach().square().mean().sqrt())}
-            for weight in self._weights
-        ]
+        self.hold = settings.proximal / self._length  # slope of the gradient that pulls the heads back
+        self.rates = [settings.relative_rate * float(head.square().mean().sqrt()) for head in (start.image, start.text)]
+        groups = [{"params": [w], "lr": rate} for w, rate in zip(self._weights, self.rates, strict=True)]
         self._adam = torch.optim.Adam(groups)
 
     @property
@@ -197,15 +233,31 @@ class _Fit:
         image, text = (weight.detach().clone() for weight in self._weights)
         return Heads(image, text, self._start.log_scale)
 
-    def epoch(self, number: int, *, tick: Tick | None) -> None:
-        """Goes over the pool once, in a new order of the ids."""
+    @property
+    def saved(self) -> Saved:
+        """The fit as it is now, to go on from later."""
+        adam = [_copied(self._adam.state[weight]) for weight in self._weights]
+        return Saved([weight.detach().clone() for weight in self._weights], adam)
+
+    def restore(self, saved: Saved) -> None:
+        """Goes back to where the fit was saved."""
+        with torch.no_grad():
+            for weight, value, state in zip(self._weights, saved.weights, saved.adam, strict=True):
+                weight.copy_(value)
+                self._adam.state[weight] = _copied(state)
+
+    def epoch(self, number: int, *, tick: Tick | None = None, watch: Callable[[Step], None] | None = None) -> None:
+        """Goes over the pool once, in a new order of the ids; `watch` is shown each step."""
         generator = seeded(self._seed, STREAM + number)
         by_rank = torch.argsort(self._rank)
         chosen = by_rank[torch.randperm(len(self._pool), generator=generator)][: self._settings.most_pairs]
         for rows in torch.tensor_split(chosen, max(1, round(len(chosen) / self._settings.batch_size))):
             kept = rows if self._keep is None else rows[self._keep[rows]]
             if len(kept) > 1:
+                before = self.heads if watch else None
                 self._step(kept)
+                if watch and before:
+                    watch(self._seen(kept, before))
             if tick is not None:
                 tick(len(rows))
 
@@ -219,6 +271,16 @@ class _Fit:
         total.backward()  # type: ignore[no-untyped-call]
         self._adam.step()
 
+    def _seen(self, rows: Tensor, before: Heads) -> Step:
+        state = [self._adam.state[weight] for weight in self._weights]
+        mean, square = ([each[name].clone() for each in state] for name in ("exp_avg", "exp_avg_sq"))
+        gradient = [weight.grad.clone() for weight in self._weights if weight.grad is not None]
+        return Step(int(state[0]["step"]), rows, before, gradient, mean, square)
+
 
 def _at(heads: Heads, log_scale: float) -> Heads:
     return replace(heads, log_scale=torch.full_like(heads.log_scale, log_scale))
+
+
+def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}

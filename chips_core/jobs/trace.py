@@ -23,8 +23,8 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     if settings.image is None:
         return _prepared(ready, progress=progress)
     place = answers.place_of(ready, settings.image)
-    quick = is_large(ready) and not settings.exact
-    table = answers.explain(ready, [place], mode=settings.mode, top=settings.top, quick=quick)
+    way = settings.way or ("quick" if is_large(ready) else "exact")
+    table = answers.explain(ready, [place], mode=settings.mode, top=settings.top, way=way)
     harmful, helpful = table[table["influence"] < 0], table[table["influence"] > 0].iloc[::-1]
     progress.note("predicting the removal of the harmful pairs")
     removal = answers.what_if(ready, [place], harmful["place"].tolist(), retrain=settings.retrain)
@@ -32,7 +32,7 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
         "trace": ready.name,
         "question": ready.question,
         "mode": settings.mode,
-        "exact": bool(table.attrs["exact"]),
+        "way": way,
         "image": answers.image_facts(ready, place),
         "harmful": answers.plain_lines(harmful),
         "helpful": answers.plain_lines(helpful),

@@ -12,7 +12,7 @@ from chips_core.influence.endpoint import Heads, embed
 from chips_core.jobs.trace_pool import Prepared
 from chips_core.store import Pool
 from chips_core.verify import zero_shot
-from chips_core.verify.trace_search import Mode, Ranked, ranked_exactly, ranked_quickly
+from chips_core.verify.trace_search import Mode, Ranked, Way, answered
 
 TOLD = 50  # answers whose probabilities are told: the likeliest, and the right ones
 NEAR_COPIES = "duplicates"  # the kind of table with the groups of nearly equal images
@@ -26,28 +26,26 @@ def place_of(ready: Prepared, pair_id: str) -> int:
     return int(places[0])
 
 
-def explain(ready: Prepared, places: Sequence[int], *, mode: Mode, top: int, quick: bool = False) -> pd.DataFrame:
+def explain(ready: Prepared, places: Sequence[int], *, mode: Mode, top: int, way: Way = "exact") -> pd.DataFrame:
     """Returns the most harmful and the most helpful pairs for one test image, or for all errors of a cell.
 
     Columns: place (in the tracer), row (of the kept pairs), pair_id, label, caption, influence, pos, neg,
     delta_loss_if_removed, similarity (to the nearest of the images), same_patient, same_image, near_copy, role. The
-    most harmful pair comes first, the most helpful one last; `attrs["exact"]` says whether every pair was measured.
+    most harmful pair comes first, the most helpful one last.
 
     Args:
         ready: the pool.
         places: of the test images.
         mode: what ranks.
         top: pairs of either kind.
-        quick: measure only the pairs that a first look at all of them puts first.
+        way: `exact`, at the heads that came of the fit; `fit`, through the whole fit, in the time of a fit; `quick`,
+            only the pairs that a first look at all of them puts first.
     """
     if mode == "relative" and ready.sizes is None:
         raise InputError("The sizes of the removals are not measured yet.", fix="use the plain mode, or prepare first.")
     images, labels = _images(ready, places)
-    way = ranked_quickly if quick else ranked_exactly
-    found = way(ready.tracer, images, labels, sizes=ready.sizes, mode=mode, top=top)
-    table = _lines(ready, places, found)
-    table.attrs["exact"] = found.exact
-    return table
+    found = answered(ready.tracer, images, labels, sizes=ready.sizes, mode=mode, top=top, way=way)
+    return _lines(ready, places, found)
 
 
 def role(pos: float, neg: float) -> str:

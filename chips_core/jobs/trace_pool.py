@@ -9,7 +9,7 @@ large pool how quick answers agree with exact ones (kind `recalls`).
 """
 
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from chips_core.jobs.fitting import fitted_heads, is_fitted
 from chips_core.jobs.scoring_set import ScoringSet, scoring_set
 from chips_core.progress import Progress
 from chips_core.store import Pool
-from chips_core.verify.trace_search import Mode
+from chips_core.verify.trace_search import Mode, Way
 from chips_core.verify.tracer import FIT, SETTINGS, Honesty, Tracer, honesty_of
 
 KIND, HONESTY = "traces", "honesty"
@@ -46,7 +46,7 @@ class Settings:
 
     Attributes:
         question: what is asked of an image: its class, or its own caption among those of the split.
-        exact: measure every pair, also in a large pool.
+        way: how pairs are measured; None is `quick` in a large pool, else `exact`.
     """
 
     pool: str
@@ -59,7 +59,7 @@ class Settings:
     features: str | None = None
     retrain: bool = False
     probes: int = PROBES
-    exact: bool = False
+    way: Way | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +226,8 @@ def _honest_places(ready: Prepared) -> npt.NDArray[np.int64]:
 
 def _honesty_name(ready: Prepared) -> str:
     """Returns the name under which the honesty of this model, question and test images is kept."""
-    return f"honesty-{fingerprint.of([*ready.measured_on(_honest_places(ready)), REMOVALS, SHARE])}"
+    columns = sorted(field.name for field in fields(Honesty))
+    return f"honesty-{fingerprint.of([*ready.measured_on(_honest_places(ready)), REMOVALS, SHARE, columns])}"
 
 
 def _stored_honesty(ready: Prepared) -> Honesty | None:

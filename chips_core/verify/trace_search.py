@@ -1,8 +1,10 @@
-"""The most harmful and the most helpful pairs behind an error: among all pairs, or quickly in a large pool.
+"""The most harmful and the most helpful pairs behind an error, in one of three ways.
 
-Quickly: the screen looks at every pair roughly, and the pairs that it puts first are then measured against the
-reference, as the exact answer measures everybody. So what is shown is exact, and only a pair that was not looked at can
-be missed; how often that happens `measured` says.
+exact  every pair against the reference, at the heads that came of the fit
+quick  for a large pool: the screen looks at every pair roughly, and those that it puts first are measured as the exact
+       answer measures everybody. So what is shown is exact, and only a pair that was not looked at can be missed; how
+       often that happens `measured` says
+fit    every pair through the whole fit: truer, and as slow as fitting again
 """
 
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ CANDIDATES = 500  # of either kind, measured against the reference
 ANCHORS = 128  # pairs with which the screen compares everybody
 
 Mode = Literal["relative", "plain"]
+Way = Literal["quick", "exact", "fit"]
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,12 @@ class Ranked:
         influence: (M,) what ranks them: negative pushed towards the error.
         pos: (M,) plain influence as a partner.
         neg: (M,) plain influence as a wrong answer of others.
-        exact: whether every pair of the pool was looked at in full.
     """
 
     places: Tensor
     influence: Tensor
     pos: Tensor
     neg: Tensor
-    exact: bool
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Agreement:
     top: int
 
 
-def ranked(traced: Traced, places: Tensor, *, theta: Tensor | None, top: int, exact: bool = False) -> Ranked:
+def ranked(traced: Traced, places: Tensor, *, theta: Tensor | None, top: int) -> Ranked:
     """Returns the strongest of either kind among some places; equal ones in the order of their places.
 
     Args:
@@ -64,7 +65,6 @@ def ranked(traced: Traced, places: Tensor, *, theta: Tensor | None, top: int, ex
         places: (M,) in ascending order.
         theta: (N,) sizes of the removals, for relative influence.
         top: of either kind.
-        exact: whether `places` is the whole pool, and its influence exact.
     """
     value = traced.plain if theta is None else _per_size(traced.plain, theta[places])
     order = torch.argsort(value, stable=True)
@@ -72,20 +72,11 @@ def ranked(traced: Traced, places: Tensor, *, theta: Tensor | None, top: int, ex
     helpful = torch.argsort(-value, stable=True)
     helpful = helpful[value[helpful] > 0][:top]
     chosen = torch.cat([harmful, helpful])
-    return Ranked(places[chosen], value[chosen], traced.pos[chosen], traced.neg[chosen], exact)
+    return Ranked(places[chosen], value[chosen], traced.pos[chosen], traced.neg[chosen])
 
 
-def ranked_exactly(
-    tracer: Tracer, images: Tensor, labels: Tensor, *, sizes: Sizes | None, mode: Mode, top: int
-) -> Ranked:
-    """Returns the same, with every pair measured against the reference."""
-    found = tracer.trace(images, labels, sizes=None)
-    theta = sizes.theta if mode == "relative" and sizes is not None else None
-    return ranked(found, torch.arange(len(tracer.pool)), theta=theta, top=top, exact=True)
-
-
-def ranked_quickly(
-    tracer: Tracer, images: Tensor, labels: Tensor, *, sizes: Sizes | None, mode: Mode, top: int
+def answered(
+    tracer: Tracer, images: Tensor, labels: Tensor, *, sizes: Sizes | None, mode: Mode, top: int, way: Way
 ) -> Ranked:
     """Returns the `top` most harmful and most helpful pairs for the mean loss of one image or of several.
 
@@ -96,9 +87,17 @@ def ranked_quickly(
         sizes: of the removals; needed for relative influence.
         mode: what ranks.
         top: of either kind.
+        way: how it is measured.
     """
-    reference, anchors = tracer.reference(images, labels), tracer.blocks[0][:ANCHORS]
     theta = sizes.theta if mode == "relative" and sizes is not None else None
+    if way == "quick":
+        return _quickly(tracer, images, labels, theta=theta, top=top)
+    found = tracer.through_fit(images, labels) if way == "fit" else tracer.trace(images, labels, sizes=None)
+    return ranked(found, torch.arange(len(tracer.pool)), theta=theta, top=top)
+
+
+def _quickly(tracer: Tracer, images: Tensor, labels: Tensor, *, theta: Tensor | None, top: int) -> Ranked:
+    reference, anchors = tracer.reference(images, labels), tracer.blocks[0][:ANCHORS]
     roughly = tracer.screen.totals(reference.v, anchors=anchors)
     value = roughly if theta is None else _per_size(roughly, theta)
     count = min(CANDIDATES, len(value))
@@ -112,11 +111,11 @@ def measured(
 ) -> Agreement:
     """Returns how the quick answer agrees with the exact one on some images."""
     mode: Mode = "plain" if sizes is None else "relative"
+    compared: tuple[Way, Way] = ("exact", "quick")
     total = found = 0
     for row in range(len(labels)):
         exact, quick = (
-            way(tracer, images[[row]], labels[[row]], sizes=sizes, mode=mode, top=top)
-            for way in (ranked_exactly, ranked_quickly)
+            answered(tracer, images[[row]], labels[[row]], sizes=sizes, mode=mode, top=top, way=way) for way in compared
         )
         total, found = total + len(exact.places), found + int(torch.isin(exact.places, quick.places).sum())
         if tick is not None:

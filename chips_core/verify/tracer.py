@@ -31,6 +31,7 @@ from chips_core.influence.ranks import spearman
 from chips_core.influence.reference import BLOCKS, Reference
 from chips_core.influence.relative import Sizes
 from chips_core.influence.screen import Screen
+from chips_core.influence.unrolled import Course
 
 # A stronger hold or fewer passes leave errors that no removal cures; a larger damping predicts worse [measured]
 FIT = FitSettings(epochs=15, relative_rate=0.02, proximal=0.05, patience=None)
@@ -63,6 +64,8 @@ class Honesty:
     Attributes:
         spearman: rank correlation over the removals, mean over the images.
         slope: of the real by the predicted change, over everything.
+        fit_spearman: the same rank correlation where the prediction goes through the whole fit.
+        fit_slope: likewise.
         removals: how many.
         removed: pairs each.
         images: how many test images.
@@ -71,6 +74,8 @@ class Honesty:
 
     spearman: float
     slope: float
+    fit_spearman: float
+    fit_slope: float
     removals: int
     removed: int
     images: int
@@ -157,6 +162,16 @@ class Tracer:
         """Returns the influence of every pair on the mean loss of one image, or of all errors of a cell."""
         return self.of_pairs(self.reference(images, labels), torch.arange(len(self.pool)), sizes=sizes)
 
+    @cached_property
+    def course(self) -> Course:
+        """The fit, to be gone over again."""
+        return Course(self.pool, self.base, self.fitted, self.fit_plan)
+
+    def through_fit(self, images: Tensor, labels: Tensor) -> Traced:
+        """Returns the influence of every pair through the whole fit: truer, and as slow as fitting once more."""
+        found = self.course.effects([self.gradient(images, labels)])
+        return Traced(found.pos[0], found.neg[0], None)
+
     def edited(self, members: Tensor) -> Heads:
         """Returns the heads as predicted without some pairs, (N,) bool: θ + H⁻¹∇(L - L₋R)/2N."""
         gradient = ecif.removal_gradient(self.pool, members, heads=self.heads, plan=self.plan)
@@ -189,22 +204,35 @@ def honesty_of(
     pairs = len(tracer.pool)
     count, generator = max(1, round(share * pairs)), seeded(seed, 31)
     before = tracer.losses(images, labels)
-    singles = _plain(tracer, images, labels)
-    predicted, real = [], []
+    ways = _plain(tracer, images, labels), _through_fit(tracer, images, labels)
+    drawn, real = [], []
     for _ in range(removals):
         members = torch.zeros(pairs, dtype=torch.bool)
         members[torch.randperm(pairs, generator=generator)[:count]] = True
-        predicted.append(singles[:, members].sum(1))
+        drawn.append(members)
         real.append(tracer.losses(images, labels, tracer.retrained(members)) - before)
         if tick is not None:
             tick(1)
-    x, y = torch.stack(predicted), torch.stack(real)  # (removals, T)
-    each = [spearman(x[:, image], y[:, image]) for image in range(len(labels))]
-    slope = float((x * y).sum() / (x * x).sum().clamp(min=1e-300))
-    return Honesty(sum(each) / len(each), slope, removals, count, len(labels), float(y.std()))
+    y, of = torch.stack(real), torch.stack(drawn).double()  # (removals, T), (removals, N)
+    by_end, by_fit = (_agreement(of @ way.T, y) for way in ways)
+    return Honesty(*by_end, *by_fit, removals, count, len(labels), float(y.std()))
+
+
+def _agreement(predicted: Tensor, real: Tensor) -> tuple[float, float]:
+    """Returns the rank correlation over the removals, mean over the images, and the slope, of (removals, T)."""
+    each = [spearman(predicted[:, image], real[:, image]) for image in range(predicted.shape[1])]
+    slope = float((predicted * real).sum() / predicted.square().sum().clamp(min=1e-300))
+    return sum(each) / len(each), slope
 
 
 def _plain(tracer: Tracer, images: Tensor, labels: Tensor) -> Tensor:
     """Returns the plain influence of every pair on every image's loss, (T, N)."""
     rows: Sequence[int] = range(len(labels))
     return torch.stack([tracer.trace(images[[row]], labels[[row]], sizes=None).plain for row in rows])
+
+
+def _through_fit(tracer: Tracer, images: Tensor, labels: Tensor) -> Tensor:
+    """Returns the influence through the fit of every pair on every image's loss, (T, N)."""
+    gradients = [tracer.gradient(images[[row]], labels[[row]]) for row in range(len(labels))]
+    found = tracer.course.effects(gradients)
+    return found.pos + found.neg

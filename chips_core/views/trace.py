@@ -13,7 +13,11 @@ from chips_core.store import Pool
 
 CLASS: Literal["class"] = "class"  # the questions: which class an image shows, which caption is its own
 CAPTION: Literal["caption"] = "caption"
-UNMEASURED = "How many of the strongest pairs a quick answer misses is not measured yet."
+UNMEASURED = "How many of the strongest pairs a first look misses is not measured yet."
+QUICK: Literal["quick"] = "quick"  # the ways of measuring pairs
+EXACT: Literal["exact"] = "exact"
+FIT: Literal["fit"] = "fit"
+WAYS = {QUICK: "First look", EXACT: "End of training", FIT: "Whole training"}
 STATES = ("before", "predicted", "retrained")
 TITLES = {"before": "before", "predicted": "predicted without them", "retrained": "really retrained"}
 SHORT = {"before": "before", "predicted without them": "predicted", "really retrained": "retrained"}
@@ -25,8 +29,18 @@ class Measured(Protocol):
 
     spearman: float
     slope: float
+    fit_spearman: float
+    fit_slope: float
     removals: int
     removed: int
+    images: int
+
+
+class Found(Protocol):
+    """How first looks agree with measuring every pair."""
+
+    recall: float
+    top: int
     images: int
 
 
@@ -102,8 +116,25 @@ def taken_for(facts: Mapping[str, Any], *, question: str) -> tuple[str, str]:
     return f"{facts['label']} taken for {facts['predicted']}", ""
 
 
-def removal_in_words(found: Mapping[str, Any], *, images: int) -> str:
-    """Returns what the removal of some pairs does to the loss, and how many predictions it puts right."""
+def way_in_words(way: str, *, honesty: Measured | None, recall: Found | None) -> str:
+    """Returns how the pairs are measured, and how far that can be believed where it was measured."""
+    if way == QUICK:
+        return agreement_in_words(recall.recall, top=recall.top, images=recall.images) if recall else UNMEASURED
+    rank = "" if honesty is None else f"{honesty.fit_spearman if way == FIT else honesty.spearman:.2f}"
+    agrees = f" Rank correlation with real retraining: {rank}." if rank else ""
+    if way == FIT:
+        return f"Every pair is followed through each step of the training, which takes seconds.{agrees}"
+    return f"Every pair is measured at the model that came of the training.{agrees}"
+
+
+def removal_in_words(found: Mapping[str, Any], *, images: int, through_fit: float | None = None) -> str:
+    """Returns what the removal of some pairs does to the loss, and how many predictions it puts right.
+
+    Args:
+        found: what was predicted and perhaps really measured.
+        images: whose predictions.
+        through_fit: the change of the loss as predicted through the whole fit, where that was asked for.
+    """
     states = [state for state in STATES if state in found]
     losses = ", ".join(f"{found[state]['loss']:.3f} {state}" for state in states)
     last = found[states[-1]]
@@ -112,7 +143,10 @@ def removal_in_words(found: Mapping[str, Any], *, images: int) -> str:
     if images == 1:
         right = "now right" if last["right"] else "still wrong"
     pairs = "pair" if found["removed"] == 1 else "pairs"
-    return f"{really} without {found['removed']:,} {pairs}: {right}. Loss {losses}."
+    said = f"{really} without {found['removed']:,} {pairs}: {right}. Loss {losses}."
+    if through_fit is None:
+        return said
+    return f"{said} Through the whole training: {found['before']['loss'] + through_fit:.3f} predicted."
 
 
 def honesty_in_words(found: Measured) -> str:
@@ -121,7 +155,9 @@ def honesty_in_words(found: Measured) -> str:
         f"As this page does it (heads trained on the whole pool for a set number of passes, not to a minimum): "
         f"{found.removals:,} times {found.removed:,} random pairs were left out and the heads trained again in the "
         f"same way. Predicted and real change of the loss of {found.images:,} wrong predictions: rank correlation "
-        f"{found.spearman:.2f}, real = {found.slope:.1f} \u00d7 predicted. Trust the order more than the size."
+        f"{found.spearman:.2f}, real = {found.slope:.1f} \u00d7 predicted: trust the order more than the size. "
+        f"Through the whole training: rank correlation {found.fit_spearman:.2f}, real = {found.fit_slope:.1f} \u00d7 "
+        f"predicted."
     )
 
 
@@ -144,7 +180,7 @@ def fidelity_in_words(pool: Pool) -> str:
 
 def agreement_in_words(recall: float, *, top: int, images: int) -> str:
     """Returns how often a quick answer holds what measuring every pair finds."""
-    return f"Quick answers hold {recall:.0%} of the exact first {top} of either kind (measured on {images:,} images)."
+    return f"First looks hold {recall:.0%} of the exact first {top} of either kind (measured on {images:,} images)."
 
 
 def accuracy_in_words(found: Mapping[str, Any]) -> str:

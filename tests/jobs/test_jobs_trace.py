@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from tiny import tiny_dataset, tiny_model
 
 from chips_core.cli import main
@@ -88,11 +89,19 @@ def test_trace__of_one_image_holds_both_kinds_and_the_leak(ready):
     leaked = int(ready.test.leaked.argmax())
     assert answers.image_facts(ready, leaked)["also_in_training"]
     table = answers.explain(ready, [leaked], mode="relative", top=len(ready.found.rows))
-    assert table.attrs["exact"]
     assert list(table["influence"]) == sorted(table["influence"])
     assert len(table) == len(ready.found.rows)
     assert table["same_image"].sum() == 1
     assert float(table.loc[table["same_image"], "similarity"].iloc[0]) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_explain__through_the_fit_is_the_tracers_own_answer(ready):
+    place = int(ready.wrong.argmax())
+    table = answers.explain(ready, [place], mode="plain", top=len(ready.found.rows), way="fit")
+    images, labels = ready.test.features.image[[place]], torch.from_numpy(ready.test.labels[[place]])
+    found = ready.tracer.through_fit(images, labels)
+    assert table["pos"].tolist() == pytest.approx(found.pos[table["place"].to_numpy()].tolist())
+    assert table["influence"].tolist() == pytest.approx(found.plain[table["place"].to_numpy()].tolist())
 
 
 def test_what_if__tells_before_predicted_and_retrained(ready):
@@ -136,12 +145,12 @@ def test_run__of_a_large_pool_answers_quickly_and_exact_measures_every_pair(tmp_
     assert listed["accuracy"]["images"] == listed["images"]
     image = listed["errors"][0]["pair_id"]
     answers_of = {}
-    for flags in ([], ["--exact"]):
+    for flags in ([], ["--way", "exact"], ["--way", "fit"]):
         assert main(["trace", str(folder), "--image", image, "--top", "5", "--json", *flags]) == 0
-        answers_of[bool(flags)] = json.loads(capsys.readouterr().out)
-    assert (answers_of[False]["exact"], answers_of[True]["exact"]) == (False, True)
-    quick, exact = ({line["pair_id"] for line in answers_of[way]["harmful"]} for way in (False, True))
-    assert len(quick & exact) >= 4
+        found = json.loads(capsys.readouterr().out)
+        answers_of[found["way"]] = {line["pair_id"] for line in found["harmful"]}
+    assert len(answers_of["quick"] & answers_of["exact"]) >= 4
+    assert len(answers_of["fit"]) == 5
     monkeypatch.setattr(trace_recall.trace_search, "measured", None)  # measured once: a second run only reads it
     assert main(["trace", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["recall"] == listed["recall"]

@@ -141,6 +141,17 @@ def test_page__ticks_and_refit_of_the_address_are_there_and_strange_ones_are_not
     assert not {"image", "ticked", "really"} & set(at.query_params)
 
 
+def test_page__pairs_can_be_followed_through_the_whole_training(monkeypatch, pool, ready):
+    image = str(ready.test.pairs["pair_id"].iloc[int(ready.wrong.argmax())])
+    at = opened(monkeypatch, pool, image=image)
+    assert "measured at the model that came of the training" in said(at)
+    at.segmented_control(key="trace_way").set_value("fit").run()
+    assert not at.exception
+    assert "followed through each step of the training" in said(at)
+    press(at, "tick_all")
+    assert "Through the whole training:" in said(at)
+
+
 def test_judge__saves_on_the_ticked_pairs_and_takes_back(ready):
     from pages.parts.review.resources import ledger_of, unscored_of
     from pages.parts.trace.acts import judge

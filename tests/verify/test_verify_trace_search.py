@@ -6,7 +6,7 @@ from test_verify_tracer import made
 
 from chips_core.influence.relative import Sizes
 from chips_core.verify import trace_search
-from chips_core.verify.trace_search import ranked_exactly, ranked_quickly
+from chips_core.verify.trace_search import answered
 from chips_core.verify.tracer import Traced, Tracer
 
 Case = tuple[Tracer, torch.Tensor, torch.Tensor, Sizes]
@@ -20,20 +20,19 @@ def case() -> Case:
 
 @pytest.mark.parametrize("mode", ["relative", "plain"])
 @pytest.mark.parametrize("images_at_once", [1, 3])
-def test_ranked_quickly__with_enough_candidates_is_the_exact_answer(
+def test_quick__with_enough_candidates_is_the_exact_answer(
     case: Case, mode: trace_search.Mode, images_at_once: int
 ) -> None:
     tracer, images, labels, sizes = case
     asked = images[:images_at_once], labels[:images_at_once]
-    found = ranked_quickly(tracer, *asked, sizes=sizes, mode=mode, top=5)
-    exact = ranked_exactly(tracer, *asked, sizes=sizes, mode=mode, top=5)
-    assert (found.exact, exact.exact) == (False, True)
+    found = answered(tracer, *asked, sizes=sizes, mode=mode, top=5, way="quick")
+    exact = answered(tracer, *asked, sizes=sizes, mode=mode, top=5, way="exact")
     assert torch.equal(found.places, exact.places)
     for part in ("influence", "pos", "neg"):
         torch.testing.assert_close(getattr(found, part), getattr(exact, part), rtol=1e-5, atol=1e-12)
 
 
-def test_ranked_quickly__few_candidates_still_hold_nearly_all(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick__few_candidates_still_hold_nearly_all(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     tracer, images, labels, sizes = case
     monkeypatch.setattr(trace_search, "CANDIDATES", 8)  # of 60 pairs; a blind screen must not find them by luck
     monkeypatch.setattr(trace_search, "ANCHORS", 20)
@@ -45,13 +44,11 @@ def test_ranked_quickly__few_candidates_still_hold_nearly_all(case: Case, monkey
     assert trace_search.measured(tracer, images, labels, sizes=sizes, top=5).recall < 0.6
 
 
-def test_ranked_quickly__few_candidates_are_ranked_among_themselves(
-    case: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_quick__few_candidates_are_ranked_among_themselves(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     tracer, images, labels, sizes = case
     monkeypatch.setattr(trace_search, "CANDIDATES", 3)
     monkeypatch.setattr(trace_search, "ANCHORS", 4)
-    found = ranked_quickly(tracer, images[:1], labels[:1], sizes=sizes, mode="relative", top=20)
+    found = answered(tracer, images[:1], labels[:1], sizes=sizes, mode="relative", top=20, way="quick")
     assert len(found.places) <= 10
     assert len(found.places.unique()) == len(found.places)
     harmful = found.influence[found.influence < 0]

@@ -84,6 +84,13 @@ def test_trace__equals_a_dense_inverse_and_single_removals(monkeypatch):
         assert float(traced.plain[row]) == pytest.approx(float(gradient.dot(solved)), rel=1e-4, abs=1e-8)
 
 
+def test_through_fit__is_the_courses_effect_on_the_mean_loss():
+    tracer, images, labels, _ = made()
+    both = tracer.through_fit(images[:2], labels[:2]).plain
+    each = [tracer.through_fit(images[[row]], labels[[row]]).plain for row in range(2)]
+    torch.testing.assert_close(both, (each[0] + each[1]) / 2, rtol=1e-3, atol=1e-5 * float(both.abs().max()))
+
+
 @pytest.mark.parametrize("kind", ["plain", "relative"])
 def test_trace__finds_the_planted_wrong_pairs(kind):
     tracer, images, labels, wrong = made()
@@ -129,6 +136,8 @@ def test_honesty__predictions_follow_real_refits():
     found = honesty_of(tracer, images[:6], labels[:6], removals=16, share=0.1, seed=0)
     assert found.spearman > 0.6
     assert found.slope > 0
+    assert found.fit_spearman > max(0.9, found.spearman)
+    assert 0.7 < found.fit_slope < 1.4
     lie = honesty_of(
         replace(tracer, prompts=tracer.prompts[[1, 2, 0]]), images[:6], labels[:6], removals=3, share=0.1, seed=0
     )

@@ -78,6 +78,18 @@ def test_removal_in_words__of_one_image_and_of_several():
     )
     again = {**found, "retrained": {"loss": 1.6, "right": 4}}
     assert "Really retrained without 3 pairs: 4 of 9 right." in trace.removal_in_words(again, images=9)
+    through = trace.removal_in_words(found, images=1, through_fit=-0.25)
+    assert through.endswith("1.500 predicted. Through the whole training: 1.750 predicted.")
+
+
+def test_way_in_words__each_way_says_how_far_it_agrees_where_that_was_measured():
+    honesty = SimpleNamespace(spearman=0.76, fit_spearman=0.97)
+    recall = SimpleNamespace(recall=0.98, top=20, images=8)
+    assert "98% of the exact first 20" in trace.way_in_words("quick", honesty=honesty, recall=recall)
+    assert trace.way_in_words("quick", honesty=honesty, recall=None) == trace.UNMEASURED
+    assert trace.way_in_words("exact", honesty=honesty, recall=None).endswith("real retraining: 0.76.")
+    assert trace.way_in_words("fit", honesty=honesty, recall=None).endswith("real retraining: 0.97.")
+    assert "correlation" not in trace.way_in_words("fit", honesty=None, recall=None)
 
 
 def test_retrieval_table__recalls_with_their_intervals():
@@ -117,12 +129,15 @@ def test_fidelity_in_words__more_removals_say_more_and_of_equal_ones_the_last():
 
 
 def test_honesty_in_words__says_which_heads_and_that_the_size_is_not_to_be_trusted():
-    found = SimpleNamespace(spearman=0.84, slope=2.5, removals=24, removed=60, images=12)
+    found = SimpleNamespace(
+        spearman=0.84, slope=2.5, fit_spearman=0.97, fit_slope=1.1, removals=24, removed=60, images=12
+    )
     said = trace.honesty_in_words(found)
     assert "a set number of passes, not to a minimum): 24 times 60 random pairs" in said
     assert "12 wrong predictions: rank correlation 0.84, real = 2.5" in said
     assert "stopped early" not in said
-    assert "Trust the order more than the size" in said
+    assert "trust the order more than the size" in said
+    assert "Through the whole training: rank correlation 0.97, real = 1.1" in said
 
 
 def test_taken_for__a_class_in_one_sentence_a_caption_with_its_note():

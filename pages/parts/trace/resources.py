@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from chips_core.jobs.trace_pool import Prepared, Question
-    from chips_core.verify.trace_search import Agreement, Mode
+    from chips_core.verify.trace_search import Agreement, Mode, Way
 
 SPLIT, TOP = "test", 20
 KINDS = ("traces", "honesty", "recalls")
@@ -50,14 +50,14 @@ def traced_table(
     name: str,  # noqa: ARG001 - part of the key
     places: tuple[int, ...],
     mode: "Mode",
+    way: "Way",
     *,
-    exact: bool,
     _ready: "Prepared",
 ) -> "pd.DataFrame":
     """Returns the pairs that most explain the errors on these test images, the most harmful first."""
     from chips_core.jobs.trace_answers import explain
 
-    return explain(_ready, places, mode=mode, top=TOP, quick=not exact)
+    return explain(_ready, places, mode=mode, top=TOP, way=way)
 
 
 @st.cache_data(max_entries=64, show_spinner="Removing…")

@@ -9,7 +9,6 @@ from chips_core.views import trace as views
 from chips_core.views.queue import Scored
 from pages.parts.cards import Card, cards
 from pages.parts.images import image_url
-from pages.parts.opened import literal
 from pages.parts.review.resources import unscored_of
 from pages.parts.trace.acts import draw_acts
 from pages.parts.trace.honesty import draw_honesty
@@ -17,8 +16,10 @@ from pages.parts.trace.pairs import REALLY, draw_pairs
 from pages.parts.trace.resources import facts_of, recall_for, removal, traced_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from chips_core.jobs.trace_pool import Prepared
-    from chips_core.verify.trace_search import Mode
+    from chips_core.verify.trace_search import Mode, Way
 
 RELATIVE, PLAIN = "relative", "plain"
 MEANINGS = {
@@ -42,32 +43,37 @@ def draw_trace(pool: Pool, ready: "Prepared", places: tuple[int, ...]) -> None:
         st.error(f"Leak: {which} in the training pairs too, so what is measured on it means little.")
     left, right = st.columns([1, 2], gap="large")
     with right:
-        mode, exact = _draw_choices(ready)
-        table = traced_table(ready.name, places, mode, exact=exact, _ready=ready)
+        mode, way = _draw_choices(ready)
+        table = traced_table(ready.name, places, mode, way, _ready=ready)
         ticked = draw_pairs(pool, scored, table, ids=ready.pair_ids)
     st.html(BESIDE)
     with left, st.container(key="trace_side"):
         _draw_images(pool, ready, scored, places)
-        _draw_removal(ready, places, ticked)
-        draw_acts(pool, scored, table[table["place"].isin(ticked)])
+        chosen = table[table["place"].isin(ticked)]
+        _draw_removal(ready, places, chosen, way=way)
+        draw_acts(pool, scored, chosen)
         draw_honesty(pool, ready)
 
 
-def _draw_choices(ready: "Prepared") -> "tuple[Mode, bool]":
-    """Draws what ranks the pairs; returns it, and whether every pair is to be looked at."""
-    offered = (RELATIVE, PLAIN) if ready.sizes is not None else (PLAIN,)
-    mode: Mode = PLAIN
-    if len(offered) > 1:
-        wanted = st.segmented_control(
-            "Influence", offered, default=offered[0], key="trace_mode", required=True, format_func=str.capitalize
-        )
-        mode = PLAIN if wanted == PLAIN else RELATIVE
-    st.text(MEANINGS[mode])
+def _draw_choices(ready: "Prepared") -> "tuple[Mode, Way]":
+    """Draws what ranks the pairs and how they are measured; returns both."""
     large, found = recall_for(ready)
-    if not large:
-        return mode, True
-    told = views.agreement_in_words(found.recall, top=found.top, images=found.images) if found else views.UNMEASURED
-    return mode, st.toggle(literal(f"Measure every pair, which takes seconds. {told}"), key="trace_exact")
+    modes = (RELATIVE, PLAIN) if ready.sizes is not None else (PLAIN,)
+    ways: tuple[Way, ...] = (views.QUICK, views.EXACT) if large else (views.EXACT, views.FIT)
+    mode: Mode = PLAIN
+    with st.container(horizontal=True, gap="large"):
+        if len(modes) > 1:
+            wanted = st.segmented_control(
+                "Influence", modes, default=modes[0], key="trace_mode", required=True, format_func=str.capitalize
+            )
+            mode = PLAIN if wanted == PLAIN else RELATIVE
+        names = views.WAYS | {views.EXACT: "Every pair"} if large else views.WAYS
+        chosen = st.segmented_control(
+            "Measured", ways, default=ways[0], key="trace_way", required=True, format_func=names.__getitem__
+        )
+    way: Way = chosen if chosen in ways else ways[0]
+    st.text(f"{MEANINGS[mode]} {views.way_in_words(way, honesty=ready.honesty, recall=found)}")
+    return mode, way
 
 
 def _draw_images(pool: Pool, ready: "Prepared", scored: Scored, places: tuple[int, ...]) -> None:
@@ -86,8 +92,9 @@ def _draw_images(pool: Pool, ready: "Prepared", scored: Scored, places: tuple[in
         cards(shown, key="test_card", label="Test image", clickable=False, width=ALONE if alone else 90)
 
 
-def _draw_removal(ready: "Prepared", places: tuple[int, ...], ticked: tuple[int, ...]) -> None:
+def _draw_removal(ready: "Prepared", places: tuple[int, ...], chosen: "pd.DataFrame", *, way: "Way") -> None:
     """Draws the probabilities: before, as predicted without the ticked pairs, and really retrained."""
+    ticked = tuple(int(place) for place in chosen["place"])
     words = f"Exclude {len(ticked):,} and really retrain" if ticked else "Exclude and really retrain"
     really = bool(ticked) and REALLY in st.query_params
     if st.button(words, key="retrain", type="primary", width="stretch", disabled=really or not ticked):
@@ -108,4 +115,8 @@ def _draw_removal(ready: "Prepared", places: tuple[int, ...], ticked: tuple[int,
         table[name] *= 100
         percent[name] = st.column_config.NumberColumn(views.SHORT[name], format="%.2f%%", help=name, width=NUMBER_WIDTH)
     st.dataframe(table, hide_index=True, column_config=percent, alt="Probabilities of the answers")
-    st.text(views.removal_in_words(found, images=len(places)) if ticked else "Tick pairs to see what follows.")
+    if not ticked:
+        st.text("Tick pairs to see what follows.")
+        return
+    change = float(chosen["delta_loss_if_removed"].sum()) if way == views.FIT else None
+    st.text(views.removal_in_words(found, images=len(places), through_fit=change))

@@ -1,0 +1,165 @@
+"""The influence of every pair through the whole fit: the derivative of the training itself, not of its end.
+
+Influence at the end of a fit supposes that the heads have come to rest. After a few passes they have not, and a
+prediction is then right in order more than in size. Here the test gradient is led back through every step that the fit
+took, Adam's two means included, and in each step the pairs of the batch are asked what their absence would have changed
+there. It costs about as much as fitting once more, for all pairs at once.
+
+A step t goes from (θ, m, s) by the gradient g of its batch [paper: Adam]
+    m ← β₁m + (1-β₁)g,   s ← β₂s + (1-β₂)g²,   θ ← θ - rate · (m/(1-β₁ᵗ)) / (√(s/(1-β₂ᵗ)) + ε)
+so with ā the derivative of the test loss by a [derived]
+    m̄ += -rate/c₁ · θ̄/d,   s̄ += rate/c₁ · m θ̄/d² / (2 √(s c₂)),   c₁ = 1-β₁ᵗ, c₂ = 1-β₂ᵗ, d = √(s/c₂) + ε
+    ḡ = (1-β₁)m̄ + 2(1-β₂) g s̄,   θ̄ += ∇²(batch's loss) ḡ,   m̄ ← β₁m̄,   s̄ ← β₂s̄
+Without pair n a batch of B pairs has the mean gradient (B ĝ - ½∇(Pos + Neg)_n) / (B-1), ĝ the mean with it, so n's
+absence changes the test loss by ḡ·(ĝ - ½∇(Pos + Neg)_n) / (B-1), summed over the steps that saw n: exact in what n does
+to a batch, to first order in what the change then does to the heads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from chips_core.influence import loss
+from chips_core.influence.blocks import BlockPlan, Features
+from chips_core.influence.endpoint import Block, Direction, Heads, forward, jvp, moves
+from chips_core.influence.fit import Fit, FittedHeads, Saved, Step, start_of
+from chips_core.influence.kernel import BlockScorer, Wants
+from chips_core.influence.passes import Tick
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch.optim.Adam's own
+LEAST = 1e-30  # of a root that is divided by: a number that never had a gradient has none to lead back
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What the absence of each pair from the fit changes of K test losses, (K, N) float64 each, to first order."""
+
+    pos: Tensor  # as a partner, and as one of those who share the mean
+    neg: Tensor  # as a wrong answer of others
+
+
+@dataclass(frozen=True)
+class Course:
+    """A fit that can be gone over again.
+
+    Attributes:
+        pool: features of the N pairs that it saw.
+        base: the encoder's own heads.
+        fitted: what came of it.
+        plan: the plan that it was given.
+    """
+
+    pool: Features
+    base: Heads
+    fitted: FittedHeads
+    plan: BlockPlan
+
+    @cached_property
+    def _starts(self) -> list[Saved]:
+        """The fit before each of its epochs: all that is kept, since the steps of an epoch are soon made again."""
+        fit, found = self._fit(), []
+        for epoch in range(1, self.fitted.epoch + 1):
+            found.append(fit.saved)
+            fit.epoch(epoch)
+        return found
+
+    def effects(self, directions: Sequence[Direction], *, tick: Tick | None = None) -> Effects:
+        """Returns what each pair's absence changes of K test losses.
+
+        Args:
+            directions: the gradients of the losses at the fitted heads; without scale, as the fit's is fixed.
+            tick: told of the pairs of each batch.
+        """
+        fit, steps = self._fit(), list[Step]()
+        found = Effects(*torch.zeros(2, len(directions), len(self.pool), dtype=torch.float64))
+        backs = [_Back(v, rates=fit.rates, hold=fit.hold) for v in directions]
+        for epoch, saved in reversed(list(enumerate(self._starts, start=1))):
+            fit.restore(saved)
+            fit.epoch(epoch, watch=steps.append)
+            while steps:
+                step = steps.pop()
+                self._collect(found, step, [back.asked(step) for back in backs])
+                block = self._block(step)
+                for back in backs:
+                    back.through(step, block)
+                if tick is not None:
+                    tick(len(step.rows))
+        return found
+
+    def _fit(self) -> Fit:
+        start = start_of(self.fitted, self.base)
+        return Fit(self.pool, start, settings=self.fitted.settings, seed=self.plan.seed)
+
+    def _block(self, step: Step) -> Block:
+        part = self.pool.take(step.rows)
+        return forward(part.image, part.text, step.heads)
+
+    def _collect(self, found: Effects, step: Step, asked: Sequence[Direction]) -> None:
+        """Adds what the absence of each pair of the batch changes along each of `asked`."""
+        scorer = BlockScorer(step.heads, asked, wants=Wants(deletion=True))
+        columns = scorer.score(self.pool.image, self.pool.text, step.rows)
+        own, neg = columns["loss_dots"].double(), columns["neg_dots"].double()
+        others = len(step.rows) - 1
+        found.pos[:, step.rows] += (own.mean(1, keepdim=True) - own) / others
+        found.neg[:, step.rows] -= neg / 2 / others
+
+
+class _Back:
+    """The derivative of the test loss by the heads and by Adam's two means, on its way back."""
+
+    def __init__(self, v: Direction, *, rates: Sequence[float], hold: float) -> None:
+        self._heads = [v.image.float(), v.text.float()]
+        self._mean = [torch.zeros_like(part) for part in self._heads]
+        self._square = [torch.zeros_like(part) for part in self._heads]
+        self._asked = list(self._mean)
+        self._rates, self._hold = rates, hold
+
+    def asked(self, step: Step) -> Direction:
+        """Returns the derivative by the step's gradient, and goes back over what Adam made of it."""
+        (first, second), number = BETAS, step.number
+        for k, rate in enumerate(self._rates):
+            root = (step.square[k] / (1 - second**number)).sqrt_().clamp_(min=LEAST)
+            moved = self._heads[k] * (rate / (1 - first**number)) / (root + EPSILON)
+            self._mean[k] -= moved
+            self._square[k] += moved * step.mean[k] / (root + EPSILON) / (2 * (1 - second**number) * root)
+            self._asked[k] = (1 - first) * self._mean[k] + 2 * (1 - second) * step.gradient[k] * self._square[k]
+            self._mean[k] *= first
+            self._square[k] *= second
+        return Direction(self._asked[0], self._asked[1], torch.zeros(()))
+
+    def through(self, step: Step, block: Block) -> None:
+        """Goes back over the batch's gradient, as a function of the heads it was taken at."""
+        asked = Direction(self._asked[0], self._asked[1], torch.zeros(()))
+        bent = hessian_product(block, asked) * (1 / len(step.rows))
+        for k, part in enumerate((bent.image, bent.text)):
+            self._heads[k] = self._heads[k] + part + self._hold * self._asked[k]
+
+
+def hessian_product(block: Block, w: Direction) -> Direction:
+    """Returns ∇²(Σ_n ℓ_n) w of a block, w without scale: the true Hessian, to go along with, never to invert [derived].
+
+    The derivative along w of dF/da = s (I - x̂x̂ᵀ) Aŷ / |a|, A = dF/dS: A moves as in the Gauss-Newton product, the unit
+    embeddings and the lengths move too.
+    """
+    (r, q), (P, Q), s = moves(block, w), block.probabilities, block.scale
+    X, Y, image, text = block.image_features, block.text_features, block.image, block.text
+    A = (P + Q) / 2
+    A.diagonal().sub_(1)
+    moved = loss.gauss_newton_coefficients(P, Q, jvp(block, w))  # how A moves
+    to_image = _turned(image, r, A @ text, moved @ text + A @ q, X @ w.image.T, block.image_lengths)
+    to_text = _turned(text, q, A.T @ image, moved.T @ image + A.T @ r, Y @ w.text.T, block.text_lengths)
+    return Direction((s * to_image).T @ X, (s * to_text).T @ Y, torch.zeros_like(w.log_scale))
+
+
+def _turned(unit: Tensor, turn: Tensor, U: Tensor, change: Tensor, raw: Tensor, lengths: Tensor) -> Tensor:
+    """Returns the change of (U - û(û·U)) / |a|, (B, D), where û turns, U changes, and |a| grows by û·raw."""
+
+    def along(x: Tensor, y: Tensor) -> Tensor:
+        return (x * y).sum(1, keepdim=True)
+
+    left = U - unit * along(unit, U)
+    change = change - turn * along(unit, U) - unit * (along(turn, U) + along(unit, change))
+    return (change - left * (along(unit, raw) / lengths)) / lengths
