@@ -54,7 +54,9 @@ def _trace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="ID", help="the test image; without it, the wrong predictions are listed")
     parser.add_argument("--top", type=int, default=20, help="pairs of either kind (default: 20)")
     parser.add_argument(
-        "--mode", choices=("relative", "plain"), default="relative", help="influence a unit of change, or as it is"
+        "--mode",
+        choices=("relative", "plain"),
+        help="influence a unit of change (default), or as it is (default through the whole fit)",
     )
     parser.add_argument("--target", help="target set that stops the fit (default: as the score step)")
     parser.add_argument("--features", help="name of the features, where there are several (default: the newest)")
@@ -63,7 +65,7 @@ def _trace_arguments(parser: argparse.ArgumentParser) -> None:
         "--way",
         choices=("quick", "exact", "fit"),
         help="how pairs are measured: the likeliest ones after a first look at all (default above 10,000 pairs), "
-        "every one at the end of the fit (default below), or every one through the whole fit: truer, slower",
+        "every one at the end of the fit (default below), or every one through the whole fit: truer, as slow as a fit",
     )
 
 
@@ -116,7 +118,8 @@ def _cut(text: str) -> str:
 def _honesty_in_words(found: Mapping[str, Any]) -> str:
     return (
         f"Predicted against really refitted, {found['removals']} random removals of {found['removed']:,} pairs: "
-        f"rank correlation {found['spearman']:.2f}, slope {found['slope']:.2f}."
+        f"rank correlation {found['spearman']:.2f}, slope {found['slope']:.2f}; through the whole fit "
+        f"{found['fit_spearman']:.2f} and {found['fit_slope']:.2f} (--way fit)."
     )
 
 

@@ -24,14 +24,15 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
         return _prepared(ready, progress=progress)
     place = answers.place_of(ready, settings.image)
     way = settings.way or ("quick" if is_large(ready) else "exact")
-    table = answers.explain(ready, [place], mode=settings.mode, top=settings.top, way=way)
+    mode = settings.mode or ("plain" if way == "fit" else "relative")
+    table = answers.explain(ready, [place], mode=mode, top=settings.top, way=way)
     harmful, helpful = table[table["influence"] < 0], table[table["influence"] > 0].iloc[::-1]
     progress.note("predicting the removal of the harmful pairs")
     removal = answers.what_if(ready, [place], harmful["place"].tolist(), retrain=settings.retrain)
     return {
         "trace": ready.name,
         "question": ready.question,
-        "mode": settings.mode,
+        "mode": mode,
         "way": way,
         "image": answers.image_facts(ready, place),
         "harmful": answers.plain_lines(harmful),

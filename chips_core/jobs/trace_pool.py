@@ -46,6 +46,7 @@ class Settings:
 
     Attributes:
         question: what is asked of an image: its class, or its own caption among those of the split.
+        mode: what ranks; None is `plain` through the whole fit, else `relative`.
         way: how pairs are measured; None is `quick` in a large pool, else `exact`.
     """
 
@@ -54,7 +55,7 @@ class Settings:
     question: Question = "class"
     image: str | None = None
     top: int = at_least(1, default=20)
-    mode: Mode = "relative"
+    mode: Mode | None = None
     target: str | None = None
     features: str | None = None
     retrain: bool = False

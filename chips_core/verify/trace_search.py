@@ -4,7 +4,8 @@ exact  every pair against the reference, at the heads that came of the fit
 quick  for a large pool: the screen looks at every pair roughly, and those that it puts first are measured as the exact
        answer measures everybody. So what is shown is exact, and only a pair that was not looked at can be missed; how
        often that happens `measured` says
-fit    every pair through the whole fit: truer, and as slow as fitting again
+fit    every pair through the whole fit: truer, and as slow as fitting again; plain influence only, since the sizes of
+       the removals are those at the end of the fit
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chips_core.errors import UsageError
 from chips_core.influence.passes import Tick
 from chips_core.influence.relative import Sizes
 from chips_core.verify.tracer import Traced, Tracer
@@ -89,6 +91,8 @@ def answered(
         top: of either kind.
         way: how it is measured.
     """
+    if way == "fit" and mode == "relative":
+        raise UsageError("Through the whole fit, influence is not relative.", fix="use the plain mode.")
     theta = sizes.theta if mode == "relative" and sizes is not None else None
     if way == "quick":
         return _quickly(tracer, images, labels, theta=theta, top=top)

@@ -1,6 +1,7 @@
 """Evaluate and trace as steps on a tiny pool: the same answers from the command line, bad input explained."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from tiny import tiny_dataset, tiny_model
 
 from chips_core.cli import main
-from chips_core.errors import InputError, NoTargetSet
+from chips_core.errors import InputError, NoTargetSet, UsageError
 from chips_core.jobs import evaluate, trace, trace_pool, trace_recall
 from chips_core.jobs import trace_answers as answers
 from chips_core.jobs.steps import run_step
@@ -102,6 +103,14 @@ def test_explain__through_the_fit_is_the_tracers_own_answer(ready):
     found = ready.tracer.through_fit(images, labels)
     assert table["pos"].tolist() == pytest.approx(found.pos[table["place"].to_numpy()].tolist())
     assert table["influence"].tolist() == pytest.approx(found.plain[table["place"].to_numpy()].tolist())
+
+
+def test_run__through_the_fit_is_plain_and_relative_is_refused(pool, ready):
+    image = str(ready.test.pairs["pair_id"].iloc[int(ready.wrong.argmax())])
+    asked = trace.Settings(str(pool), image=image, way="fit", top=3, probes=8)
+    assert trace.run(asked, progress=Silent())["mode"] == "plain"
+    with pytest.raises(UsageError, match="not relative"):
+        trace.run(replace(asked, mode="relative"), progress=Silent())
 
 
 def test_what_if__tells_before_predicted_and_retrained(ready):

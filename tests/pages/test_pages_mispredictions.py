@@ -148,6 +148,7 @@ def test_page__pairs_can_be_followed_through_the_whole_training(monkeypatch, poo
     at.segmented_control(key="trace_way").set_value("fit").run()
     assert not at.exception
     assert "followed through each step of the training" in said(at)
+    assert "predicted change of the loss if the pair is removed" in said(at)
     press(at, "tick_all")
     assert "Through the whole training:" in said(at)
 

@@ -58,20 +58,20 @@ def draw_trace(pool: Pool, ready: "Prepared", places: tuple[int, ...]) -> None:
 def _draw_choices(ready: "Prepared") -> "tuple[Mode, Way]":
     """Draws what ranks the pairs and how they are measured; returns both."""
     large, found = recall_for(ready)
-    modes = (RELATIVE, PLAIN) if ready.sizes is not None else (PLAIN,)
     ways: tuple[Way, ...] = (views.QUICK, views.EXACT) if large else (views.EXACT, views.FIT)
-    mode: Mode = PLAIN
+    names = views.WAYS | {views.EXACT: "Every pair"} if large else views.WAYS
     with st.container(horizontal=True, gap="large"):
-        if len(modes) > 1:
+        chosen = st.segmented_control(
+            "Measured", ways, default=ways[0], key="trace_way", required=True, format_func=names.__getitem__
+        )
+        way: Way = chosen if chosen in ways else ways[0]
+        mode: Mode = PLAIN
+        if ready.sizes is not None and way != views.FIT:
+            modes = (RELATIVE, PLAIN)
             wanted = st.segmented_control(
                 "Influence", modes, default=modes[0], key="trace_mode", required=True, format_func=str.capitalize
             )
             mode = PLAIN if wanted == PLAIN else RELATIVE
-        names = views.WAYS | {views.EXACT: "Every pair"} if large else views.WAYS
-        chosen = st.segmented_control(
-            "Measured", ways, default=ways[0], key="trace_way", required=True, format_func=names.__getitem__
-        )
-    way: Way = chosen if chosen in ways else ways[0]
     st.text(f"{MEANINGS[mode]} {views.way_in_words(way, honesty=ready.honesty, recall=found)}")
     return mode, way
 
