@@ -110,7 +110,17 @@ def test_imports__kept_out(folder: str, banned: tuple[str, ...]) -> None:
 
 def test_imports__influence_knows_torch_math_and_errors_only() -> None:
     allowed = ("torch", "math", "chips_core.errors", "chips_core.influence")
-    language = ("collections", "concurrent", "dataclasses", "typing", "enum", "functools", "itertools", "__future__")
+    language = (
+        "collections",
+        "concurrent",
+        "contextlib",
+        "dataclasses",
+        "typing",
+        "enum",
+        "functools",
+        "itertools",
+        "__future__",
+    )
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in sources("chips_core/influence")

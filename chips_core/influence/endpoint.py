@@ -212,7 +212,11 @@ def jvp(block: Block, v: Direction) -> Tensor:
     T_ij = s (r_i·ŷ_j + x̂_i·q_j) + v_ls S_ij, r_i = (I - x̂x̂ᵀ) Vᵥ x̃_i/|a_i|, q_j = (I - ŷŷᵀ) Vₜ ỹ_j/|b_j|: how each
     logit moves when the heads move along v.
     """
-    r, q = moves(block, v)
+    return logit_moves(block, *moves(block, v))
+
+
+def logit_moves(block: Block, r: Tensor, q: Tensor) -> Tensor:
+    """Returns T, (B, B), from how both sides move: one product, what moves beside what stays."""
     return (block.scale * torch.cat([r, block.image], dim=1)) @ torch.cat([block.text, q], dim=1).T
 
 

@@ -22,6 +22,7 @@ from chips_core.influence import endpoint, loss
 from chips_core.influence.blocks import BlockPlan, Features, seeded
 from chips_core.influence.endpoint import Heads
 from chips_core.influence.inputs import Snapshot
+from chips_core.influence.lanes import one_thread
 from chips_core.influence.passes import Tick
 from chips_core.influence.targets import target_loss
 
@@ -247,7 +248,10 @@ class Fit:
                 self._adam.state[weight] = _copied(state)
 
     def epoch(self, number: int, *, tick: Tick | None = None, watch: Callable[[Step], None] | None = None) -> None:
-        """Goes over the pool once, in a new order of the ids; `watch` is shown each step."""
+        """Goes over the pool once, in a new order of the ids; `watch` is shown each step.
+
+        On one thread, so that the heads are the same on every machine, and a busy one is no slower.
+        """
         generator = seeded(self._seed, STREAM + number)
         by_rank = torch.argsort(self._rank)
         chosen = by_rank[torch.randperm(len(self._pool), generator=generator)][: self._settings.most_pairs]
@@ -255,7 +259,8 @@ class Fit:
             kept = rows if self._keep is None else rows[self._keep[rows]]
             if len(kept) > 1:
                 before = self.heads if watch else None
-                self._step(kept)
+                with one_thread():
+                    self._step(kept)
                 if watch and before:
                     watch(self._seen(kept, before))
             if tick is not None:

@@ -15,7 +15,8 @@ absence changes the test loss by ḡ·(ĝ - ½∇(Pos + Neg)_n) / (B-1), summed 
 to a batch, to first order in what the change then does to the heads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,13 +25,16 @@ from torch import Tensor
 
 from chips_core.influence import loss
 from chips_core.influence.blocks import BlockPlan, Features
-from chips_core.influence.endpoint import Block, Direction, Heads, forward, jvp, moves
+from chips_core.influence.endpoint import Block, Direction, Heads, forward, logit_moves, moves
 from chips_core.influence.fit import Fit, FittedHeads, Saved, Step, start_of
 from chips_core.influence.kernel import BlockScorer, Wants
+from chips_core.influence.lanes import in_lanes, one_thread
 from chips_core.influence.passes import Tick
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch.optim.Adam's own
-LEAST = 1e-30  # of a root that is divided by: a number that never had a gradient has none to lead back
+# Numbers whose gradients are that much smaller than most stay where they are [decided]: Adam would multiply any change
+# of theirs by rate/ε, though what they do to a logit is nothing
+QUIET = 1e-4
 
 
 @dataclass(frozen=True)
@@ -73,21 +77,33 @@ class Course:
             directions: the gradients of the losses at the fitted heads; without scale, as the fit's is fixed.
             tick: told of the pairs of each batch.
         """
-        fit, steps = self._fit(), list[Step]()
         found = Effects(*torch.zeros(2, len(directions), len(self.pool), dtype=torch.float64))
+        fit = self._fit()
         backs = [_Back(v, rates=fit.rates, hold=fit.hold) for v in directions]
-        for epoch, saved in reversed(list(enumerate(self._starts, start=1))):
-            fit.restore(saved)
-            fit.epoch(epoch, watch=steps.append)
+        for steps in self._backwards():
             while steps:
                 step = steps.pop()
-                self._collect(found, step, [back.asked(step) for back in backs])
-                block = self._block(step)
-                for back in backs:
-                    back.through(step, block)
+                with one_thread():
+                    self._collect(found, step, [back.asked(step) for back in backs])
+                    block = self._block(step)
+                    for back in backs:
+                        back.through(step, block)
                 if tick is not None:
                     tick(len(step.rows))
         return found
+
+    def _backwards(self) -> Iterator[list[Step]]:
+        """Yields the steps of each epoch, the last epoch first; one epoch is made again while another is gone back."""
+
+        def again(epoch: int) -> list[Step]:
+            fit, steps = self._fit(), list[Step]()
+            fit.restore(self._starts[epoch - 1])
+            fit.epoch(epoch, watch=steps.append)
+            return steps
+
+        epochs = range(len(self._starts), 0, -1)
+        with closing(in_lanes(lambda: again, epochs, lanes=1)) as made:
+            yield from (steps for _, steps in made)
 
     def _fit(self) -> Fit:
         start = start_of(self.fitted, self.base)
@@ -121,11 +137,14 @@ class _Back:
         """Returns the derivative by the step's gradient, and goes back over what Adam made of it."""
         (first, second), number = BETAS, step.number
         for k, rate in enumerate(self._rates):
-            root = (step.square[k] / (1 - second**number)).sqrt_().clamp_(min=LEAST)
-            moved = self._heads[k] * (rate / (1 - first**number)) / (root + EPSILON)
+            root = (step.square[k] / (1 - second**number)).sqrt_()
+            loud = root > QUIET * root.mean()
+            root = torch.where(loud, root, 1.0)
+            moved = torch.where(loud, self._heads[k], 0.0) * (rate / (1 - first**number)) / (root + EPSILON)
             self._mean[k] -= moved
             self._square[k] += moved * step.mean[k] / (root + EPSILON) / (2 * (1 - second**number) * root)
-            self._asked[k] = (1 - first) * self._mean[k] + 2 * (1 - second) * step.gradient[k] * self._square[k]
+            asked = (1 - first) * self._mean[k] + 2 * (1 - second) * step.gradient[k] * self._square[k]
+            self._asked[k] = torch.where(loud, asked, 0.0)
             self._mean[k] *= first
             self._square[k] *= second
         return Direction(self._asked[0], self._asked[1], torch.zeros(()))
@@ -148,7 +167,7 @@ def hessian_product(block: Block, w: Direction) -> Direction:
     X, Y, image, text = block.image_features, block.text_features, block.image, block.text
     A = (P + Q) / 2
     A.diagonal().sub_(1)
-    moved = loss.gauss_newton_coefficients(P, Q, jvp(block, w))  # how A moves
+    moved = loss.gauss_newton_coefficients(P, Q, logit_moves(block, r, q))  # how A moves
     to_image = _turned(image, r, A @ text, moved @ text + A @ q, X @ w.image.T, block.image_lengths)
     to_text = _turned(text, q, A.T @ image, moved.T @ image + A.T @ r, Y @ w.text.T, block.text_lengths)
     return Direction((s * to_image).T @ X, (s * to_text).T @ Y, torch.zeros_like(w.log_scale))

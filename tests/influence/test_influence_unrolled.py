@@ -159,6 +159,25 @@ def test_effects__a_pair_that_no_epoch_saw_has_none(course: Course) -> None:
     assert bool((found.pos[0, seen] != 0).all())
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-25, 1e-15, 1e-8, 1e-6])
+def test_effects__a_feature_that_hardly_ever_shows_changes_nothing(course: Course, value: float) -> None:
+    """Its gradients vanish, or their squares do, and would be divided by."""
+
+    def with_one_more(feature: float) -> Course:
+        image = torch.cat([course.pool.image, torch.full((PAIRS, 1), feature)], dim=1)
+        base = replace(course.base, image=torch.cat([course.base.image, torch.ones(D, 1)], dim=1))
+        pool = replace(course.pool, image=image)
+        fitted = fit_heads(pool, pool, heads=base, plan=PLAN, settings=SETTINGS)
+        return Course(pool, base, fitted, PLAN)
+
+    v = direction(seed=16)
+    shown = replace(v, image=torch.cat([v.image, torch.ones(D, 1)], dim=1))  # a test image may show it all the same
+    unseen = replace(v, image=torch.cat([v.image, torch.zeros(D, 1)], dim=1))
+    none, some = with_one_more(0.0).effects([unseen]), with_one_more(value).effects([shown])
+    torch.testing.assert_close(some.pos, none.pos, rtol=1e-3, atol=1e-3 * float(none.pos.abs().max()))
+    torch.testing.assert_close(some.neg, none.neg, rtol=1e-3, atol=1e-3 * float(none.neg.abs().max()))
+
+
 def test_effects__tell_of_every_pair_of_every_step(course: Course) -> None:
     ticks: list[int] = []
     course.effects([direction(seed=15)], tick=ticks.append)
