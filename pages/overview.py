@@ -89,7 +89,10 @@ def draw_made_of(pool: Pool, names: tuple[str, ...], *, across: int) -> None:
 def draw_scores(pool: Pool, run: Artifact) -> None:
     """Draws the distributions of the chosen run."""
     st.subheader("Scores")
-    charts.score_shapes(score_shapes(pool, run.name, most=SHAPES), key="shapes")
+    shapes = score_shapes(pool, run.name, most=SHAPES)
+    charts.score_shapes(shapes, key="shapes")
+    if any(shape.signed for shape in shapes):
+        st.text("Where zero divides good from bad, the suspect side is orange.")
 
 
 def draw_samples(pool: Pool, *, count: int) -> None:

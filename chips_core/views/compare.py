@@ -44,6 +44,7 @@ class Difference:
         differing: the pairs that differ, those that differ most first.
         told: what a and what b say of a pair, (N,) each.
         table: by class, or verdict against verdict; None where there is none.
+        high_first: whether a pair that rises is the one to look at, for it becomes more suspect.
     """
 
     a: str
@@ -56,6 +57,7 @@ class Difference:
     names: tuple[str, ...] = ()
     rest: str = ""
     table: Table | None = None
+    high_first: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +127,8 @@ def compare_runs(pool: Pool, pairs: PairColumns, a: str, b: str, *, column: str)
         ("Half move less than", f"{_median(np.abs(change[known])):.1%} of the places"),
     )
     told = (_numbers(values[0]), _numbers(values[1]))
-    return Difference(a, b, facts, change, differing, told)
+    high_first = _described(pool, b)[column].get("higher_is") != "valuable"
+    return Difference(a, b, facts, change, differing, told, high_first=high_first)
 
 
 def reviewers_of(pool: Pool) -> tuple[str, ...]:

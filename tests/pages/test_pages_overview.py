@@ -8,6 +8,7 @@ from pool_states import app, many, no_pool, words
 from chips_core.jobs import runner
 from chips_core.jobs.runner import StepRequest
 from chips_core.store import Pool
+from pages.parts import charts
 from pages.parts.opened import literal
 
 
@@ -43,6 +44,27 @@ def test_overview__another_run_by_its_address(large: Path, monkeypatch: pytest.M
     assert "elsewhere" in [metric.value for metric in app().metric]  # the newest
     assert "val" in [metric.value for metric in app(query={"run": "paper-1"}).metric]
     assert "elsewhere" in [metric.value for metric in app(query={"run": "junk"}).metric]
+
+
+def test_overview__the_suspect_side_of_zero_is_told_and_orange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, shapes = Pool.open(many(tmp_path)), []
+    columns = [
+        {"column": name, "method": name, "higher_is": higher, "signed": True}
+        for name, higher in (("utility", "valuable"), ("peer_loss", "suspect"))
+    ]
+    table = pool.table("scores", "paper-1").rename(columns={"clipscore": "utility"})
+    record = pool.tables("scores")[0].record | {"columns": columns}
+    pool.write_table("scores", "two", table.assign(peer_loss=-table["utility"]), record=record, fingerprint="s2")
+    monkeypatch.setenv("CHIPS_POOL", str(pool.path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(charts, "_draw", lambda data, **_: shapes.extend(data.get("shapes", [])))
+    test = app()
+    assert {shape["towards"]: shape["low_first"] for shape in shapes} == {
+        "high = valuable": True,
+        "high = suspect": False,
+    }
+    assert "the suspect side is orange" in words(test)
+    assert "the suspect side is orange" not in words(app(query={"run": "paper-1"}))
 
 
 def test_overview__without_a_pool_builds_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,17 @@ def test_colour_values__diverging_puts_zero_in_the_middle():
     assert np.ptp(palette.light[127].astype(int)) < 15  # grey: zero is no news
 
 
+def test_colour_values__orange_is_the_side_to_look_at():
+    values = [-1.0, 0.0, 1.0, np.nan]
+    for ground in ("light", "dark"):
+        high, low = (colour_values(values, "diverging", high_first=first) for first in (True, False))
+        there, turned = (getattr(found.palette, ground)[found.codes].tolist() for found in (high, low))
+        assert there[2][0] > there[2][2]  # orange: more red than blue
+        assert turned == [there[2], there[1], there[0], there[3]]
+    one, other = (colour_values(values, "sequential", high_first=first).palette.light for first in (True, False))
+    assert (one == other).all()
+
+
 def test_colour_values__missing_and_constant():
     codes, _, legend = colour_values([np.nan, 2.0, np.inf, 2.0], "sequential")
     assert codes.tolist() == [MISSING, 127, MISSING, 127]

@@ -61,6 +61,8 @@ def test_compare_runs__by_places_those_that_move_most_first(pool):
     assert "queue" in columns_in_both(pool, "first", "later")
     found = compare_runs(pool, pairs, "first", "later", column="queue")
     assert found.change == pytest.approx([5 / 6, 0, 0, 0, 0, -5 / 6])
+    assert found.high_first is True
+    assert compare_runs(pool, pairs, "first", "later", column="delta_loss_if_removed").high_first is False
     assert found.differing.tolist() == [0, 5]
     assert found.told[0].tolist() == ["1.00", "2.00", "3.00", "4.00", "5.00", "6.00"]
     assert facts(found)["Rank correlation"] == f"{1 - 6 * 50 / (6 * 35):.3f}"  # 1 - 6 Σd² / n(n² - 1)

@@ -85,6 +85,7 @@ def _shape(shape: ScoreShape) -> dict[str, Any]:
         "middle": (found.median - low) / (high - low) if high > low else 0.5,
         "zero": -low / (high - low) if shape.signed and inside else None,
         "towards": TOWARDS[shape.higher_is],
+        "low_first": shape.higher_is == "valuable",
         "edges": [number(edge) for edge in found.edges],
     }
 

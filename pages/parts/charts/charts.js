@@ -48,7 +48,7 @@ function histogram(entry) {
   entry.counts.forEach((count, at) => {
     const tall = count ? Math.max((count / most) * (HIGH - 2), 1) : 0;
     const middle = (at + 0.5) / entry.counts.length;
-    const side = entry.zero === null ? "" : middle < entry.zero ? " below" : " above";
+    const side = entry.zero === null ? "" : (middle < entry.zero) === entry.low_first ? " look" : " calm"; // as on the map
     const column = vector("rect", { x: at * step + 0.4, y: HIGH - tall, width: step - 0.8, height: tall, class: "bar" + side });
     const tip = vector("title", {});
     tip.textContent = `${entry.edges[at]} to ${entry.edges[at + 1]}: ${count.toLocaleString("en")} pairs`;

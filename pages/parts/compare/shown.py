@@ -65,7 +65,8 @@ def _draw_map(pool: Pool, pairs: PairColumns, found: Difference, layout: Layout)
 
 def _colouring(found: Difference, layout: Layout) -> Colouring:
     if found.change is not None:
-        return colour_values(found.change[layout.rows], "diverging", title="Change of rank")
+        change = found.change[layout.rows]
+        return colour_values(change, "diverging", title="Change of rank", high_first=found.high_first)
     assert found.groups is not None  # noqa: S101 -- one of the two is there
     codes = np.where(found.groups < 0, GREY, found.groups)[layout.rows].astype(np.uint8)
     counts = np.bincount(codes, minlength=GREY + 1)

@@ -68,7 +68,7 @@ function gridLine(line, data) {
 function gridCell(found, { look, signed }, ink) {
   const cell = element("td", "");
   if (found.share !== null && look === "tint") {
-    cell.className = !signed ? "some" : found.share < 0 ? "below" : "above"; // as on the map and in the histograms
+    cell.className = !signed ? "some" : found.share < 0 ? "look" : "calm"; // as on the map and in the histograms
     cell.style.setProperty("--deep", `${Math.round(Math.min(Math.abs(found.share), 1) * DEEPEST)}%`);
   }
   if (found.share !== null && look === "bars") {

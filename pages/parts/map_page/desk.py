@@ -170,7 +170,8 @@ def reviewer() -> str:
 
 def _coloured(values: Values, choice: Choice, layout: Layout) -> Colouring:
     if choice.kind != "categorical":
-        return colour_values(values.numbers(choice)[layout.rows], choice.kind, title=choice.title)
+        numbers = values.numbers(choice)[layout.rows]
+        return colour_values(numbers, choice.kind, title=choice.title, high_first=choice.high_first)
     named = values.names(choice)
     names = pd.Categorical.from_codes(named.codes[layout.rows], pd.Index(named.names))
     return colour_values(names, "categorical", title=choice.title)

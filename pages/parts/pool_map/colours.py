@@ -1,7 +1,7 @@
 """Colours of a map: one byte a pair, 256 inks for light and for dark grounds, and a legend that explains them.
 
-The scales are chosen to be read by colour-blind eyes: viridis for what grows, blue to orange for what is signed (zero
-is calm and in the middle), Okabe and Ito's inks for what is named.
+The scales are chosen to be read by colour-blind eyes: viridis for what grows, blue and orange for what is signed (zero
+is calm and in the middle; orange is the side to look at, be it the low one), Okabe and Ito's inks for what is named.
 """
 
 from dataclasses import dataclass, field
@@ -74,17 +74,19 @@ class Colouring(NamedTuple):
     legend: Legend
 
 
-def colour_values(values: Any, kind: Kind, *, title: str = "") -> Colouring:
+def colour_values(values: Any, kind: Kind, *, title: str = "", high_first: bool = True) -> Colouring:
     """Returns the colours of one column of a pool.
 
     Args:
         values: (N,) numbers for the two scales, anything with a name for `categorical`; NaN and None are missing.
         kind: sequential from low to high, diverging around zero, or categorical.
         title: what the legend calls the column.
+        high_first: whether high values are what one looks for; a diverging scale is orange on that side.
     """
     if kind == "categorical":
         return _named(values, title)
-    return _scaled(np.asarray(values, dtype=np.float64), kind, title)
+    coloured = _scaled(np.asarray(values, dtype=np.float64), kind, title)
+    return coloured if high_first or kind == "sequential" else coloured._replace(palette=turned(coloured.palette))
 
 
 def _scaled(values: NDArray[np.float64], kind: Kind, title: str) -> Colouring:
@@ -143,6 +145,12 @@ def sequential_palette() -> Palette:
 def diverging_palette() -> Palette:
     """Returns blue over a quiet grey to orange."""
     return Palette(_with_missing(_ramp(SIGNED_LIGHT), "light"), _with_missing(_ramp(SIGNED_DARK), "dark"))
+
+
+def turned(scale: Palette) -> Palette:
+    """Returns a scale from its last colour to its first; the colour of what has no value stays."""
+    light, dark = (np.concatenate([inks[TOP::-1], inks[TOP + 1 :]]) for inks in (scale.light, scale.dark))
+    return Palette(light, dark)
 
 
 def categorical_palette() -> Palette:
