@@ -45,6 +45,7 @@ class Difference:
         told: what a and what b say of a pair, (N,) each.
         table: by class, or verdict against verdict; None where there is none.
         high_first: whether a pair that rises is the one to look at, for it becomes more suspect.
+        people: whether a and b are reviewers, none of whom comes before the other.
     """
 
     a: str
@@ -58,6 +59,7 @@ class Difference:
     rest: str = ""
     table: Table | None = None
     high_first: bool = True
+    people: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +156,8 @@ def compare_reviewers(pool: Pool, pairs: PairColumns, a: str, b: str) -> Differe
     )
     table = _confusion(told[0][both], told[1][both]) if count else None
     differing = np.flatnonzero(both & ~same).astype(np.int64)
-    return Difference(a, b, facts, None, differing, (told[0], told[1]), groups, names, "judged by neither", table)
+    rest, both_told = "judged by neither", (told[0], told[1])
+    return Difference(a, b, facts, None, differing, both_told, groups, names, rest, table, people=True)
 
 
 def agreement(pool: Pool, run: str) -> Agreement:

@@ -243,12 +243,12 @@ def precisions(queue: Rows, codes: Codes, *, places: Sequence[int | None]) -> tu
 
 
 def listed(
-    scored: Scored, ranking: Ranking, queue: Rows, *, places: Sequence[int] | Rows, codes: Codes
+    scored: Scored, ranking: Ranking, queue: Rows, *, places: Sequence[int] | Rows, held: Mapping[str, Held]
 ) -> pd.DataFrame:
-    """Returns some places of the queue as a table: place, pair, caption, label, source, score, verdict."""
+    """Returns some places of the queue as a table: place, pair, caption, label, source, score, verdict, by whom."""
     rows = queue[np.asarray(places, dtype=np.int64)]
     shown = scored.pairs.iloc[rows]
-    names = [*(str(choice.verdict) for choice in CHOICES), ""]
+    given = [held.get(pair_id) for pair_id in shown["pair_id"]]
     return pd.DataFrame(
         {
             "place": np.asarray(places, dtype=np.int64) + 1,
@@ -257,7 +257,8 @@ def listed(
             "label": shown["label"].to_numpy(),
             "source": shown["source"].to_numpy(),
             "score": scored.scores[ranking.column][rows],
-            "verdict": [names[code] for code in codes[rows].tolist()],
+            "verdict": [found.verdict if found else "" for found in given],
+            "by": [found.reviewer if found else "" for found in given],
         }
     )
 

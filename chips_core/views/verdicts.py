@@ -97,6 +97,13 @@ class Ledger:
             self._read()
             return self._own.get(reviewer, {})
 
+    def given(self, pair_id: str) -> tuple[Held, ...]:
+        """Returns every reviewer's verdict on a pair that holds, the last first: it is the pair's."""
+        with self._lock:
+            self._read()
+            found = [own[pair_id] for own in self._own.values() if pair_id in own]
+        return tuple(sorted(found, key=lambda one: -one.event))
+
     def _read(self) -> None:
         """Reads the verdicts again, where somebody added to the ledger."""
         newest = self._review.last_event_id()

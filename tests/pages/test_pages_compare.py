@@ -51,13 +51,13 @@ def test_compare__each_kind(pool, kind, fact):
     assert fact in [metric.label.replace("\\", "") for metric in compare(kind).metric]
 
 
-def test_compare__reviewers_by_name_and_long_verdicts_below_the_pictures(pool, monkeypatch):
+def test_compare__reviewers_by_name_and_whose_verdict_below_the_pictures(pool, monkeypatch):
     assert pool
     cards = []
     monkeypatch.setattr(shown, "cards", lambda drawn, **_: cards.extend(drawn))
     test = compare("reviewers")
     assert [test.selectbox(key=key).value for key in ("compare_a", "compare_b")] == ["ann", "ben <b>"]
-    assert [(card.badge, card.note) for card in cards[-1:]] == [("", "correct → wrong pair")]
+    assert [(card.badge, card.note) for card in cards[-1:]] == [("", "ann: correct\nben <b>: wrong pair")]
 
 
 def test_compare__methods_of_the_run_that_every_page_shows(pool):

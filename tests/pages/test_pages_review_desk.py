@@ -13,6 +13,7 @@ from chips_core.store import Pool, Review
 from chips_core.views.nearby import nearby_of
 from chips_core.views.queue import OPEN, Filters, load_run, worklist
 from chips_core.views.verdicts import Ledger
+from chips_core.views.walk import Walk
 from pages.parts.review import desk as desks
 from pages.parts.review import reviewer
 from pages.parts.review.desk import Desk, walk_of
@@ -112,7 +113,7 @@ def test_g4__what_cannot_be_saved_is_told_and_the_pair_keeps_its_verdict(desk, s
     assert does(desk, state, do="verdict", key="k", pair="p2").saved
     does(desk, state, do="back", pair="p4")
     other = stop_saving(desk, pool, how)
-    told = does(desk, state, do="verdict", key="m", pair="p2", seen=desk.held(2).event)
+    told = does(desk, state, do="verdict", key="m", pair="p2", seen=desk.given(2)[0].event)
     assert not told.saved
     assert told.text.startswith("Not saved")
     assert on_screen(desk) == "p2"  # nothing moves on
@@ -122,6 +123,16 @@ def test_g4__what_cannot_be_saved_is_told_and_the_pair_keeps_its_verdict(desk, s
     if other is not None:
         other._connection.execute("ROLLBACK")
         other.close()
+
+
+def test_payload__says_whose_verdicts_a_pair_has_the_last_first(desk, state):
+    on_screen(desk)
+    assert does(desk, state, do="verdict", key="m", pair="p2").saved
+    screen = Screen(Walk(2), desk.codes(), "")
+    assert payload(desk, screen)[0]["verdict"] == {"key": "m", "words": "Verdict: wrong pair, by ann"}
+    desk.ledger._review.add_verdict(pair_id="p2", verdict="correct", reviewer="bob")
+    told = {"key": "k", "words": "Verdict: correct, by bob (before: wrong pair, by ann)"}
+    assert payload(desk, screen)[0]["verdict"] == told
 
 
 def test_act__undo_goes_back_to_the_pair(desk, state):

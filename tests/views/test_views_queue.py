@@ -128,11 +128,11 @@ def test_precisions__by_the_order_of_the_queue(scored):
 
 def test_listed__a_page_of_the_queue(scored):
     queue = worklist(scored, scored.rankings[0], Filters())
-    codes = queues.codes_of(scored, held(p4="unsure"))
-    table = queues.listed(scored, scored.rankings[0], queue, places=[1, 2], codes=codes)
+    table = queues.listed(scored, scored.rankings[0], queue, places=[1, 2], held=held(p4="unsure"))
     assert table["place"].tolist() == [2, 3]
     assert table["pair"].tolist() == ["p4", "p3"]
     assert table["verdict"].tolist() == ["unsure", ""]
+    assert table["by"].tolist() == ["ann", ""]
 
 
 def test_content_hashes__of_image_and_caption(scored):

@@ -122,6 +122,8 @@ def test_own__stays_when_another_reviewer_judges_the_same_pair_differently(pool,
     fresh = Ledger(pool.path)
     assert fresh.own("ann") == ledger.own("ann")
     fresh.close()
+    assert [(one.verdict, one.reviewer) for one in ledger.given("p0")] == [("correct", "bob"), ("wrong pair", "ann")]
+    assert ledger.given("p2") == ()
     assert ledger.undo("ann").saved
     assert set(ledger.own("ann")) == {"p0"}
 

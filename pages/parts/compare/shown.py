@@ -16,7 +16,7 @@ from pages.parts.pool_map.colours import categorical_palette
 
 KEY, HEIGHT = "compare_map", 600
 PER_PAGE = 12  # full lines of cards on a narrow and on a wide screen
-LONGEST_TIP, LONGEST_BADGE = 240, 18
+LONGEST_TIP = 240
 GREY = 254  # a code beyond the named inks: the pairs in no group
 MOST_LINES = 60
 DRAWN = "compare_drawn"  # the pairs of the region drawn on the map
@@ -77,11 +77,15 @@ def _colouring(found: Difference, layout: Layout) -> Colouring:
 
 def _tip(pool: Pool, pairs: PairColumns, found: Difference, row: int) -> MapTip:
     card = pairs.card(row)
-    told = " · ".join(
-        f"{name}: {text[row] or 'nothing'}" for name, text in zip((found.a, found.b), found.told, strict=True)
-    )
+    told = " · ".join(_by_name(found, row))
     caption = card.caption if len(card.caption) <= LONGEST_TIP else card.caption[:LONGEST_TIP] + "…"
     return MapTip(card.pair_id, f"{told}\n{caption}", image_url(pool.id, card.input_row, size=192))
+
+
+def _by_name(found: Difference, row: int) -> list[str]:
+    """Returns what each of the two says of a pair."""
+    both = zip((found.a, found.b), found.told, strict=True)
+    return [f"{name}: {text[row] or 'nothing'}" for name, text in both]
 
 
 def _draw_pairs(pool: Pool, pairs: PairColumns, found: Difference, *, within: Rows | None) -> None:
@@ -94,18 +98,16 @@ def _draw_pairs(pool: Pool, pairs: PairColumns, found: Difference, *, within: Ro
     pages = max(1, -(-len(rows) // PER_PAGE))
     page = st.pagination(pages, max_visible_pages=5, key=f"compare_page_{pages}") if pages > 1 else 1
     part = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
-    told = [f"{found.told[0][row] or '–'} → {found.told[1][row] or '–'}" for row in part]
-    fits = max(map(len, told), default=0) <= LONGEST_BADGE  # verdicts of two people do not: they stand below
     shown = [
         Card(
             card.input_row,
             image_url(pool.id, card.input_row),
             card.pair_id,
             card.caption,
-            badge=words if fits else "",
-            note="" if fits else words,
+            badge="" if found.people else f"{found.told[0][row] or '–'} → {found.told[1][row] or '–'}",
+            note="\n".join(_by_name(found, row)) if found.people else "",
         )
-        for card, words in zip(pairs.cards(part), told, strict=True)
+        for card, row in zip(pairs.cards(part), part.tolist(), strict=True)
     ]
     picked = cards(shown, key="compare_cards", label="Pairs that differ", width=130, lines=2, empty="No pair differs.")
     open_pair(shown, picked)

@@ -48,9 +48,9 @@ class Desk:
         """Returns the verdicts as they are now."""
         return queues.codes_of(self.scored, self.ledger.held())
 
-    def held(self, row: int) -> Held | None:
-        """Returns the verdict of a pair."""
-        return self.ledger.held().get(str(self.scored.ids[row]))
+    def given(self, row: int) -> tuple[Held, ...]:
+        """Returns every reviewer's verdict on a pair, the last first."""
+        return self.ledger.given(str(self.scored.ids[row]))
 
 
 def walk_of(desk: Desk, codes: Codes) -> Walk:

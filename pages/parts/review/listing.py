@@ -27,7 +27,7 @@ def draw_list(desk: Desk) -> None:
     if right.button(f"One verdict on all {len(places):,}…", width="stretch", help="After a look at some; one undo."):
         judge_all(desk)
     here = places[(page - 1) * queues.PAGE : page * queues.PAGE]
-    table = queues.listed(desk.scored, desk.ranking, desk.queue, places=here, codes=codes)
+    table = queues.listed(desk.scored, desk.ranking, desk.queue, places=here, held=desk.ledger.held())
     if desk.hide:
         table = table.assign(score=table["score"].where(table["verdict"] != ""))  # as in the reviewer
     st.dataframe(

@@ -1,5 +1,6 @@
 """What the reviewer in the browser is told: one pair, why it is here, what lies near it, and how the queue stands."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from chips_core.views import pair as pairs
 from chips_core.views import queue as queues
 from chips_core.views.nearby import Near
 from chips_core.views.queue import Codes
-from chips_core.views.verdicts import CHOICES, FIRST, WRONG_MEANS, Answer, tally
+from chips_core.views.verdicts import CHOICES, FIRST, WRONG_MEANS, Answer, Held, tally
 from chips_core.views.walk import Walk, place_of
 from pages.parts.images import image_url
 from pages.parts.pair_address import pair_address
@@ -49,13 +50,14 @@ def payload(desk: Desk, screen: Screen) -> tuple[dict[str, Any], list[int]]:
     row = screen.walk.row
     if row is None:
         return {**data, "done": _finished(desk, screen)}, []
-    held, near = desk.held(row), desk.nearby.of(row) if desk.nearby else None
+    given, near = desk.given(row), desk.nearby.of(row) if desk.nearby else None
+    held = given[0] if given else None
     hidden = desk.hide and held is None
     ahead = _ahead(desk, screen)
     shown = {
         "pair": _pair(desk, row),
         "seen": held.event if held else 0,
-        "verdict": {"key": KEY_OF.get(held.verdict, ""), "word": held.verdict, "who": held.reviewer} if held else None,
+        "verdict": {"key": KEY_OF.get(held.verdict, ""), "words": _given(given)} if held else None,
         "note": screen.note,
         "why": _HIDDEN if hidden else _why(desk, row, near=near),
         "better": _better(desk, near) if near and not hidden else None,
@@ -82,6 +84,12 @@ def _pair(desk: Desk, row: int) -> dict[str, Any]:
         "url": _image(desk, row),
         "open": pair_address(desk.pool, line["pair_id"]),
     }
+
+
+def _given(given: Sequence[Held]) -> str:
+    """Returns whose verdicts a pair has; where people differ, the last is the pair's."""
+    last, *others = (f"{one.verdict}, by {one.reviewer}" for one in given)
+    return f"Verdict: {last}" + (f" (before: {'; '.join(others)})" if others else "")
 
 
 def _why(desk: Desk, row: int, *, near: Near | None) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class Reviewer {
       one.append(make("dt", "", name), words);
       facts.append(one);
     }
-    const held = make("p", "held", verdict ? `Verdict: ${verdict.word}, by ${verdict.who}` : "");
+    const held = make("p", "held", verdict ? verdict.words : "");
     this.words.replaceChildren(caption, facts, ...(verdict ? [held] : []), this.#why(why));
     if (better) this.words.append(this.#better(better));
   }
