@@ -160,7 +160,7 @@ def nearly_same_image(
 
 
 def history_table(events: pd.DataFrame) -> pd.DataFrame:
-    """Returns the pair's events for reading, the newest first: when, who, verdict, note, and whether it still holds."""
+    """Returns the pair's events for reading, the newest first: when, who, verdict, note, and as what it stands."""
     said = events["verdict"].where(
         events["verdict"].notna(), events["kind"].where(events["kind"] == "note", "taken back")
     )
@@ -170,10 +170,30 @@ def history_table(events: pd.DataFrame) -> pd.DataFrame:
             "who": events["reviewer"],
             "verdict": said,
             "note": events["note"].where(events["note"].notna(), ""),
-            "holds": np.where(events["undone"], "taken back", "yes"),
         }
     )
-    return table.iloc[::-1].reset_index(drop=True)
+    return table.iloc[::-1].assign(**{"stands as": _standing(events.iloc[::-1])}).reset_index(drop=True)
+
+
+def _standing(events: pd.DataFrame) -> list[str]:
+    """Returns as what each event stands, the newest first: of each reviewer's verdicts the last, the pair's of them."""
+    found: list[str] = []
+    judged: set[str] = set()
+    noted = False
+    columns = (events[name] for name in ("kind", "reviewer", "verdict", "note", "undone"))
+    for kind, who, verdict, note, undone in zip(*columns, strict=True):
+        if undone:
+            found.append("taken back")
+            continue
+        if kind == "note":
+            found.append("replaced" if noted else "the pair's note")
+        elif who in judged or verdict is None:
+            found.append("replaced" if who in judged else "")
+        else:
+            found.append("the reviewer's own" if "the pair's verdict" in found else "the pair's verdict")
+        judged |= {who} if kind == "verdict" else set()
+        noted |= bool(note)
+    return found
 
 
 def _short(column: str) -> str:

@@ -157,5 +157,26 @@ def test_history_table__newest_first_with_what_no_longer_holds(tmp_path):
         review.undo_last(reviewer="bob")
         table = pairs.history_table(review.history("p0"))
     assert table["verdict"].tolist() == ["taken back", "note", "correct"]
-    assert table["holds"].tolist() == ["yes", "taken back", "yes"]
+    assert table["stands as"].tolist() == ["", "taken back", "replaced"]
     assert table["note"].tolist() == ["", "odd", ""]
+
+
+def test_history_table__says_which_verdict_is_the_pairs_and_which_a_reviewers_own(tmp_path):
+    pool = plain_pool(tmp_path / "pool")
+    with Review.open(pool.path) as review:
+        for who, verdict in (("ann", "correct"), ("ann", "unsure"), ("bob", "wrong pair"), ("bob", "negation")):
+            review.add_verdict(pair_id="p0", verdict=verdict, reviewer=who, note=f"by {who}")
+        review.undo_last(reviewer="bob")
+        review.add_note(pair_id="p0", note="first", reviewer="ann")
+        review.add_note(pair_id="p0", note="last", reviewer="ann")
+        table = pairs.history_table(review.history("p0"))
+        held = review.current_verdicts().iloc[0]
+    assert dict(zip(table["verdict"], table["stands as"], strict=True)) == {
+        "note": "replaced",
+        "negation": "taken back",
+        "wrong pair": "the pair's verdict",
+        "unsure": "the reviewer's own",
+        "correct": "replaced",
+    }
+    assert table["stands as"][0] == "the pair's note"
+    assert (held["verdict"], held["note"]) == ("wrong pair", "last")
