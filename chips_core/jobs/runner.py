@@ -22,6 +22,7 @@ import psutil
 from chips_core import atomic
 from chips_core.errors import InputError, PoolBusy
 from chips_core.jobs.state import JobState, read_state
+from chips_core.jobs.steps import CONTINUED
 
 FOLDER = "jobs"
 START_SECONDS = 20.0  # a worker that has not written its state by then did not start
@@ -48,6 +49,11 @@ class Job:
     def alive(self) -> bool:
         """Whether its process is at work."""
         return self.state.status in ("starting", "running")
+
+    @property
+    def continues(self) -> bool:
+        """Whether resuming it finds finished work; a job such as an export begins anew."""
+        return self.state.step_index > 0 or any(step.step in CONTINUED for step in self.steps[:1])
 
 
 def start(pool: Path, steps: Sequence[StepRequest]) -> Job:
@@ -106,7 +112,7 @@ def job_at(folder: Path) -> Job:
     state = read_state(folder)
     late = time.time() - (folder / "request.json").stat().st_mtime > START_SECONDS
     if state.status in ("starting", "running") and (state.pid or late) and _process(state) is None:
-        state = replace(state, status="died", message="The process ended without a word; resume to continue.")
+        state = replace(state, status="died", message="The process ended without a word; resume it or try again.")
     return Job(folder, folder.name, steps, state)
 
 

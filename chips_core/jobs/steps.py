@@ -26,6 +26,7 @@ STEPS = {
     "export": "chips_core.jobs.export",
     "measure": "chips_core.jobs.measure",
 }
+CONTINUED = frozenset({"demo", "encode", "score", "pretrain"})  # they find what they finished; the others begin anew
 
 
 class StepModule(Protocol):

@@ -36,7 +36,7 @@ def main(folder: Path) -> int:
         progress.change(status="failed", message=str(error), exit_code=error.exit_code, ended=_now())
         return error.exit_code
     except Stopped as stopped:
-        words = "Cancelled; finished work is kept. Resume continues from here."
+        words = "Cancelled; finished work is kept."
         progress.change(status="stopped", message=words, exit_code=stopped.exit_code, ended=_now())
         return stopped.exit_code
     progress.change(status="done", message="", exit_code=0, ended=_now())
@@ -48,7 +48,7 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _end_with_bug(progress: StateProgress, kind: type[BaseException]) -> None:
-    words = f"This is a bug in CHIPS Lens ({kind.__name__}). Resume tries again; please report it."
+    words = f"This is a bug in CHIPS Lens ({kind.__name__}). Please report it."
     progress.change(status="failed", message=words, exit_code=1, ended=_now())
     print(words, flush=True)
 

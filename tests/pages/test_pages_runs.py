@@ -130,9 +130,17 @@ def test_job__a_failure_says_what_to_do_and_can_be_resumed(started: Started, tmp
     job_of(not_encoded(tmp_path), step="encode", state=FAILED)
     test = app("runs.py")
     assert "No weights here. Fix: put them there." in words(test).replace("\\", "")
+    assert test.button(key="resume_job").label == "Resume"
     test.button(key="resume_job").click().run()
     assert not test.exception
     assert [step.step for step in started[0][1]] == ["encode"]
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize(("step", "index", "words"), [("export", 0, "Try again"), ("map", 1, "Resume")])
+def test_job__one_that_begins_anew_is_tried_again(tmp_path: Path, step: str, index: int, words: str) -> None:
+    job_of(not_encoded(tmp_path), step=step, state=FAILED | {"step_index": index})
+    assert app("runs.py").button(key="resume_job").label == words
 
 
 @pytest.mark.parametrize(("step", "told"), [("encode", False), ("export", True)])

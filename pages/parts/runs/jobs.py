@@ -107,13 +107,14 @@ def _draw_alive(folder: Path) -> None:
 
 
 def _draw_ended(job: Job) -> None:
-    """Says what went wrong and what to do; the job can be resumed."""
+    """Says what went wrong and what to do; the job can be resumed, or begun anew where nothing is kept of it."""
     if job.state.status == "stopped":
         st.info(literal(job.state.message))
     else:
         st.error(literal(f"The last job {STATUS.get(job.state.status, 'ended')}. {job.state.message}"))
     resume, _ = st.columns([1, 4])
-    if resume.button("Resume", key="resume_job", icon=":material/play_arrow:", width="stretch"):
+    words, icon = ("Resume", "play_arrow") if job.continues else ("Try again", "replay")
+    if resume.button(words, key="resume_job", icon=f":material/{icon}:", width="stretch"):
         try:
             runner.resume(job)
         except ChipsError as error:
