@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 MINUS = "\u2212"
+POINTS = "Change, points (95%)"  # the title of a column of `points` with their intervals
 DIGITS = 3
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from chips_core.curate.measured import Measured
-from chips_core.numbers import points
+from chips_core.numbers import POINTS, points
 from chips_core.store import Pool
 from chips_core.views.curate import Lab, Trial, overlap
 from chips_core.views.map import SPACES, load_layout, maps_of
@@ -22,7 +22,7 @@ def draw_summary(trials: Sequence[Trial], measured: Sequence[Measured | None]) -
     head = ["Method", "Pairs", "Held suspect", "Classes", "Rare kept", "Kept out", "Dropped"]
     known = [one for one in measured if one is not None]
     if known:
-        head += ["Accuracy", "Change (95%)"] if known[0].accuracy is not None else ["Recall at 1"]
+        head += ["Accuracy", POINTS] if known[0].accuracy is not None else ["Recall at 1"]
     lines = [
         Line(trial.title, [Cell(text) for text in (*_figures(trial), *_measured(one, known))], ink=at)
         for at, (trial, one) in enumerate(zip(trials, measured, strict=True))

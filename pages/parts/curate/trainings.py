@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from chips_core.errors import ChipsError
-from chips_core.numbers import points
+from chips_core.numbers import POINTS, points
 from chips_core.store import Pool
 from chips_core.views.exporting import suggested_name
 from chips_core.views.planning import PlannedStep
@@ -60,10 +60,10 @@ def draw_trained(pool: Pool, selections: Sequence[str]) -> None:
     if not found:
         return
     st.subheader("What training gave")
-    head = ["Training", "Judged on", "Before", "After", "Change (95%)", "Own caption first"]
+    head = ["Training", "Judged on", "Before", "After", POINTS, "Own caption first"]
     grid(head, _lines(found), key="curate_trained", label="Before and after training on a selection", words=(0,))
     st.text(
-        "Before and after: zero-shot accuracy; the change in points, with its interval over whole patients. "
+        "Before and after: zero-shot accuracy; the change with its interval over whole patients. "
         "Own caption first: how often an image's own caption fits it best."
     )
 
