@@ -12,6 +12,7 @@ from tiny import tiny_dataset, tiny_model
 
 from chips_core import __version__
 from chips_core.cli import main, parser
+from chips_core.commands import pretrain
 from chips_core.commands.listing import commands
 from chips_core.jobs.steps import STEPS
 
@@ -186,3 +187,18 @@ def test_compare__selections_reviewers_and_methods(tmp_path: Path, capsys: pytes
     assert main(["compare", pool, "--runs", "r", "nowhere", "--quiet"]) == 3
     assert main(["compare", pool, "--quiet"]) == 2
     assert main(["compare", pool, "--selections", "one", "missing", "--quiet"]) == 3
+
+
+def test_pretrain__tells_changes_as_the_pages_do() -> None:
+    task = {
+        "pool": "mine",
+        "split": "test",
+        "source": "",
+        "trained_on": False,
+        "recall_before": 0.5,
+        "recall_after": 0.625,
+    }
+    judged = task | {"before": 0.8, "after": 0.817, "change": {"mean": 0.017, "low": -0.011, "high": 0.046}}
+    line = " ".join(pretrain.line_of(judged).split())
+    assert line == "mine test (retained) 80.0% 81.7% +1.7 (−1.1 to +4.6) 50.0% → 62.5%"
+    assert "no data" in pretrain.line_of(task | {"before": None})

@@ -6,6 +6,7 @@ from typing import Any
 
 from chips_core.commands import Answer, Command
 from chips_core.jobs.steps import run_step
+from chips_core.numbers import POINTS, points
 from chips_core.progress import Progress
 
 SAME = (
@@ -64,22 +65,22 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace, progress: Progress) -> Answer:
     data = run_step("pretrain", {name: getattr(options, name) for name in SAME}, progress=progress)
-    head = f"{'task':<32}{'before':>9}{'after':>9}  {'change':<26}{'own caption first':>20}"
+    head = f"{'task':<32}{'before':>9}{'after':>9}  {POINTS.lower():<26}{'own caption first':>20}"
     lines = [f"{data['steps']:,} steps on {data['pairs']:,} pairs. The model is in {data['model']}.", head]
-    lines += [_line(task) for task in data["tasks"]]
+    lines += [line_of(task) for task in data["tasks"]]
     return Answer(data, "\n".join(lines))
 
 
-def _line(task: Mapping[str, Any]) -> str:
+def line_of(task: Mapping[str, Any]) -> str:
+    """Returns a task before and after the training, as one line."""
     name = " ".join(part for part in (task["pool"], task["split"], task["source"]) if part)
     name += "" if task["trained_on"] else " (retained)"
-    recall = f"{task['recall_before']:.3f} to {task['recall_after']:.3f}"
+    recall = f"{task['recall_before']:.1%} → {task['recall_after']:.1%}"
     if task["before"] is None:
         return f"{name:<32}{'no data':>9}{'no data':>9}  {'':<26}{recall:>20}"
     found = task["change"]
-    ends = "" if found["low"] is None else f" ({found['low']:+.3f} to {found['high']:+.3f})"
-    change = f"{found['mean']:+.3f}{ends}"
-    return f"{name:<32}{task['before']:>9.3f}{task['after']:>9.3f}  {change:<26}{recall:>20}"
+    change = points(found["mean"], found["low"], found["high"])
+    return f"{name:<32}{task['before']:>9.1%}{task['after']:>9.1%}  {change:<26}{recall:>20}"
 
 
 PRETRAIN = Command(

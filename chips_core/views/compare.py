@@ -17,6 +17,7 @@ from chips_core.store.review_database import FILE as REVIEW
 from chips_core.views.map import PairColumns, Rows
 
 TOP = 0.1  # the share of the first pairs whose overlap is told
+PLACES = 100  # that a pair can move in, however many pairs there are
 Texts = NDArray[np.object_]
 Floats = NDArray[np.float64]
 
@@ -40,7 +41,8 @@ class Difference:
         groups: (N,) the number of the name that a pair falls under, -1 for `rest`; None where `change` tells it.
         names: of the groups.
         rest: what is said of the pairs in no group.
-        change: (N,) by how much a pair moves from a to b, NaN where it is in one of them only; None where `groups` do.
+        change: (N,) by how many places of a hundred a pair moves from a to b, NaN where it is in one of them only; None
+            where `groups` tell it.
         differing: the pairs that differ, those that differ most first.
         told: what a and what b say of a pair, (N,) each.
         table: by class, or verdict against verdict; None where there is none.
@@ -119,14 +121,14 @@ def compare_runs(pool: Pool, pairs: PairColumns, a: str, b: str, *, column: str)
     known = np.isfinite(values).all(axis=0)
     ranks = np.full(values.shape, np.nan)
     ranks[:, known] = [_ranks(line) for line in values[:, known]]
-    change = ranks[1] - ranks[0]
+    change = PLACES * (ranks[1] - ranks[0])
     rows = np.flatnonzero(known & (change != 0))
     differing = rows[np.argsort(-np.abs(change[rows]), kind="stable")].astype(np.int64)
     facts = (
         ("Pairs in both", f"{np.count_nonzero(known):,}"),
         ("Rank correlation", f"{_correlation(ranks[:, known]):.3f}"),
         (f"Shared of the first {TOP:.0%}", f"{_top_overlap(ranks[:, known]):.1%}"),
-        ("Half move less than", f"{_median(np.abs(change[known])):.1%} of the places"),
+        ("Half move less than", f"{_median(np.abs(change[known])):.1f} of {PLACES} places"),
     )
     told = (_numbers(values[0]), _numbers(values[1]))
     high_first = _described(pool, b)[column].get("higher_is") != "valuable"

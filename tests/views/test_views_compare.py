@@ -60,7 +60,8 @@ def test_compare_runs__by_places_those_that_move_most_first(pool):
     pairs = PairColumns(pool)
     assert "queue" in columns_in_both(pool, "first", "later")
     found = compare_runs(pool, pairs, "first", "later", column="queue")
-    assert found.change == pytest.approx([5 / 6, 0, 0, 0, 0, -5 / 6])
+    assert found.change == pytest.approx([500 / 6, 0, 0, 0, 0, -500 / 6])
+    assert facts(found)["Half move less than"] == "0.0 of 100 places"
     assert found.high_first is True
     assert compare_runs(pool, pairs, "first", "later", column="delta_loss_if_removed").high_first is False
     assert found.differing.tolist() == [0, 5]

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from chips_core.store import Pool
-from chips_core.views.compare import Difference, Table, agreement
+from chips_core.views.compare import PLACES, Difference, Table, agreement
 from chips_core.views.map import Layout, PairColumns, Rows, load_layout, maps_of
 from chips_core.views.runs import runs_of
 from pages.parts.cards import Card, cards
@@ -66,7 +66,7 @@ def _draw_map(pool: Pool, pairs: PairColumns, found: Difference, layout: Layout)
 def _colouring(found: Difference, layout: Layout) -> Colouring:
     if found.change is not None:
         change = found.change[layout.rows]
-        return colour_values(change, "diverging", title="Change of rank", high_first=found.high_first)
+        return colour_values(change, "diverging", title=f"Places moved, of {PLACES}", high_first=found.high_first)
     assert found.groups is not None  # noqa: S101 -- one of the two is there
     codes = np.where(found.groups < 0, GREY, found.groups)[layout.rows].astype(np.uint8)
     counts = np.bincount(codes, minlength=GREY + 1)
