@@ -21,6 +21,7 @@ from chips_core.errors import UsageError
 from chips_core.influence.titles import title_of
 
 SUSPICIONS = ("peer_loss", "label_contradiction")  # raw, so that their shape tells; the queue itself is made of ranks
+TELL_SUSPECTS = ("queue", "negcliploss", "clipscore")  # scores that the audit goes by, the first that is there
 SPREAD_OVER = "source"  # the column whose values keep their shares
 LEAST, MOST, MARGIN = 0.05, 0.5, 1.5
 OF_A_CLASS = 0.5  # no class loses more of its pairs than this to the audit
@@ -69,6 +70,7 @@ def audit(table: Candidates, *, rows: Rows, drop: float | None, seed: int) -> Au
 
 def estimated_share(table: Candidates, *, rows: Rows) -> tuple[float, str]:
     """Returns the share of pairs to drop, and in words how it was found."""
+    rows = rows[np.isfinite(_suspicion(table)[rows])]
     found = {n: second_group(table.columns[n].values[rows]) for n in SUSPICIONS if n in table.columns}
     if not found:
         found = {"ranking": second_group(_suspicion(table)[rows])}
@@ -104,7 +106,7 @@ def _representative(table: Candidates, rows: Rows, *, seed: int) -> Rows:
 
 def _suspicion(table: Candidates) -> Floats:
     """Returns what says how suspect a pair is, (N,)."""
-    for name in ("queue", "negcliploss", "clipscore"):
+    for name in TELL_SUSPECTS:
         if name in table.scores:
             return -table.scores[name].worth
     raise UsageError(

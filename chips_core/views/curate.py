@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chips_core.config import settings_from
+from chips_core.curate.audit import TELL_SUSPECTS, estimated_share
 from chips_core.curate.candidates import Candidates, Embeddings
 from chips_core.curate.distribution import Distribution, distribution
 from chips_core.curate.from_pool import candidates_of
@@ -99,6 +100,7 @@ class Lab:
         self.encoded = bool(pool.feature_sets())
         self._folder = pool.path
         self._suspect = suspects(self.table)
+        self.drop = self._drop()
         values, self._label_codes = np.unique(self.table.labels().astype(str), return_inverse=True)
         self._named_codes = np.setdiff1d(self._label_codes[self.table.readable], np.flatnonzero(values == ""))
         self._rare = _rarest(self.table)
@@ -107,10 +109,9 @@ class Lab:
 
     def offers(self) -> tuple[Offer, ...]:
         """Returns the methods, the default first, those that need more with what they need."""
-        scored = any(name in self.table.scores for name in ("queue", "negcliploss", "clipscore"))
         long = "takes minutes on a pool of this size: use chips select"
         features = "needs features" if not self.encoded else long if self.count > FEATURES_LIMIT else ""
-        audit = "needs scores" if not scored else long if self.encoded and self.count > AUDIT_LIMIT else ""
+        audit = "needs scores" if self.drop is None else long if self.encoded and self.count > AUDIT_LIMIT else ""
         named = [name for name, score in self.table.scores.items() if score.higher_is != "neutral"]
         return (
             Offer(AUDIT, title_of_method(AUDIT), audit),
@@ -119,6 +120,12 @@ class Lab:
             *([] if SEMDEDUP in named else [Offer(SEMDEDUP, title_of_method(SEMDEDUP), features)]),
             *(Offer(name, title_of_method(name)) for name in named if name != RANDOM),
         )
+
+    def _drop(self) -> float | None:
+        """Returns the share that the audit drops where no rule sets it; None without scores."""
+        if not any(name in self.table.scores for name in TELL_SUSPECTS):
+            return None
+        return estimated_share(self.table, rows=np.flatnonzero(self.table.eligible))[0]
 
     def columns(self) -> dict[str, str]:
         """Returns the columns that say something of at least one candidate, with their titles."""

@@ -86,7 +86,9 @@ def test_curate__rules_reach_the_stored_recipe(pool):
     test.number_input(key="curate_least").set_value(1)
     test.number_input(key="curate_most_label").set_value(6)
     test.number_input(key="curate_seed").set_value(7)
+    estimate = re.search(r"It drops ([0-9.]+)%, by its estimate", words(test))[1]
     test.toggle(key="curate_fixed").set_value(True).run()
+    assert test.number_input(key="curate_drop").value == round(float(estimate))
     test.number_input(key="curate_drop").set_value(10)
     test.checkbox(key="curate_pin").check()
     save(test.run(), "ruled")

@@ -40,6 +40,14 @@ def test_attempt__counts_flags_and_features(pool):
     assert lab.attempt(Recipe("random", "0")).flagged == 0
 
 
+def test_lab__its_drop_is_the_one_that_the_audit_makes(pool, tmp_path):
+    lab = lab_of(pool)
+    assert (
+        lab.attempt(Recipe("audit_then_select", "3")).selected.notes[0].startswith(f"The audit drops {lab.drop:.1%}:")
+    )
+    assert lab_of(plain_pool(tmp_path / "plain")).drop is None
+
+
 def test_attempt__classes_and_the_rare_ones(pool):
     lab = lab_of(pool)
     trial = lab.attempt(Recipe("queue", "3"))  # p5 has no label, p0 and p1 are of a and a or b

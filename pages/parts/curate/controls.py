@@ -66,8 +66,12 @@ def _draw_rules(lab: Lab) -> dict[str, object]:
         most = place.number_input(title, min_value=0, value=0, step=1, key=f"curate_most_{column}")
         quotas += [f"{column}={int(most)}"] if most else []
     drop, share, seed = st.columns(3, vertical_alignment="bottom")
-    fixed = drop.toggle("Set what the audit drops", key="curate_fixed")
-    percent = share.number_input("Drop, %", 0, 95, 30, key="curate_drop", disabled=not fixed)
+    fixed = drop.toggle("Set what the audit drops", key="curate_fixed", disabled=lab.drop is None)
+    percent = 0
+    if fixed:
+        percent = share.number_input("Drop, %", 0, 95, round(100 * (lab.drop or 0)), key="curate_drop")
+    elif lab.drop is not None:
+        share.text(f"It drops {lab.drop:.1%}, by its estimate.")
     chance = seed.number_input("Seed", min_value=0, value=0, step=1, key="curate_seed")
     released = st.checkbox("ClipCov as its authors released it", key="curate_released")
     st.text("Pairs judged wrong never come in, nor those that share a patient or an image with target or test set.")
