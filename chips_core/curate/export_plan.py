@@ -15,10 +15,10 @@ from chips_core.curate.suspects import suspects
 from chips_core.errors import InputError, UsageError
 from chips_core.outcomes import Outcome
 from chips_core.store import Pool, Review
+from chips_core.store.review import EVERYTHING
 from chips_core.store.review_database import FILE as REVIEW
 
 SELECTIONS, SCORES = "selections", "scores"
-EVERYTHING = "all"
 DEFAULT_COLUMNS = (
     *("pair_id", "image", "caption", "label", "class_prompt", "split", "modality", "body_part", "source"),
     "caption_source",

@@ -16,6 +16,8 @@ from chips_core.errors import InputError
 from chips_core.progress import Progress
 from chips_core.store import Pool, Review
 from chips_core.store.manifest import Artifact
+from chips_core.store.paths import is_file_name
+from chips_core.store.review import selection_name
 
 KIND = "selections"
 LISTED = 12  # shortages named in a message
@@ -64,8 +66,9 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
         progress.note(words)
     document = {"recipe": asdict(recipe), "origin": asdict(origin), "ids": _mark(selected)}
     mark = fingerprint.of(document)
-    name = settings.name or f"{settings.method.split(',')[0].split(':')[0]}-{mark[:8]}"
-    _store(pool, selected, name=name, document=document, mark=mark, reviewer=settings.reviewer)
+    plain = f"{settings.method.split(',')[0].split(':')[0]}-{mark[:8]}"
+    name = selection_name(settings.name or plain)
+    _store(pool, selected, name=name, plain=plain, document=document, mark=mark, reviewer=settings.reviewer)
     progress.advance()
     return {"selection": name, **_figures(selected)}
 
@@ -77,19 +80,30 @@ def made(pool: Pool, recipe: Recipe, *, runs: Sequence[str], target: str | None)
     return select(table, recipe), origin
 
 
-def _store(pool: Pool, selected: Selected, *, name: str, document: Mapping[str, Any], mark: str, reviewer: str) -> None:
-    """Keeps the selection in the pool with its recipe, and under its name among those that pages show."""
+def _store(
+    pool: Pool,
+    selected: Selected,
+    *,
+    name: str,
+    plain: str,
+    document: Mapping[str, Any],
+    mark: str,
+    reviewer: str,
+) -> None:
+    """Keeps the selection in the pool with its recipe, and under its name among those that pages show.
+
+    Its file has that name too where a file can have it and no other has it, else one that is made from the recipe.
+    """
     known = {artifact.name: artifact.fingerprint for artifact in pool.tables(KIND)}
     table = pd.DataFrame({"pair_id": selected.ids, "row": selected.rows}).astype({"pair_id": "str", "row": "int64"})
     record = {**document, **_figures(selected), "notes": list(selected.notes)}
     with Review.open(pool.path) as review:
-        taken = name in {found.name for found in review.selections()}
-        if taken and known.get(name) != mark:
+        taken = next((found for found in review.selections() if found.name == name), None)
+        if taken is not None and taken.recipe.get("fingerprint") != mark:
             raise InputError("A selection of that name is there already.", fix="choose another name with --out.")
-        if known.get(name, mark) != mark:
-            pool.remove(KIND, name)  # of a selection that was deleted or renamed since
-        pool.write_table(KIND, name, table, record=record, fingerprint=mark)
-        if not taken:
+        file = name if is_file_name(name) and known.get(name, mark) == mark else plain
+        pool.write_table(KIND, file, table, record=record, fingerprint=mark)
+        if taken is None:
             recipe = {"by": document["recipe"]["method"], "recipe": document["recipe"], "fingerprint": mark}
             review.create_selection(name=name, pair_ids=selected.ids, reviewer=reviewer, recipe=recipe)
 

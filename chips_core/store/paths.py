@@ -33,9 +33,14 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
+def is_file_name(name: str) -> bool:
+    """Whether `name` can be an artifact's name and a file's name on every system."""
+    return _NAME.fullmatch(name) is not None
+
+
 def checked_name(name: str) -> str:
     """Returns `name` when it can be an artifact's name and a file's name on every system."""
-    if not _NAME.fullmatch(name):
+    if not is_file_name(name):
         raise InputError(
             f"'{name[:40]}' cannot be a name.", fix="use up to 100 letters, digits, dots, dashes and underscores."
         )

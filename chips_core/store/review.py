@@ -30,6 +30,8 @@ from chips_core.store.review_database import (
     whole_number,
 )
 
+LONGEST_NAME = 80  # of a selection
+UNSAVED, EVERYTHING = "unsaved-", "all"  # how the address of an unsaved selection begins; every kept pair
 _NUMBERS = {"id": "int64", "event_id": "int64", "reading": "int64", "undone": "bool"}
 
 
@@ -68,6 +70,17 @@ class NamedSelection:
     reviewer: str
     recipe: dict[str, Any]
     count: int
+
+
+def selection_name(name: str) -> str:
+    """Returns the name to give to a selection; what could be taken for something else is refused. It names no file."""
+    title = name.strip()
+    reserved = title == EVERYTHING or title.startswith(UNSAVED)
+    if not title or len(title) > LONGEST_NAME or not title.isprintable() or reserved:
+        raise InputError(
+            "That cannot be the name of a selection.", fix=f"use 1 to {LONGEST_NAME} characters, on one line."
+        )
+    return title
 
 
 def content_hash(*, image_sha256: str, caption: str) -> str:

@@ -14,14 +14,12 @@ import numpy as np
 
 from chips_core import atomic, fingerprint
 from chips_core.errors import ChipsError, InputError, PoolDamaged
-from chips_core.store.review import NamedSelection, Review
+from chips_core.store.review import UNSAVED, NamedSelection, Review, selection_name
 from chips_core.views.map import Mask, PairColumns
 from chips_core.views.verdicts import Answer
 
 DRAFTS = "drafts"  # a folder of the pool: unsaved selections by fingerprint, one bit a pair
-UNSAVED = "unsaved-"
 KEPT_DRAFTS = 50
-LONGEST_NAME = 80
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +106,7 @@ class Shelf:
     def name_it(self, selection: Selection, *, name: str, reviewer: str) -> tuple[Answer, Selection]:
         """Saves a selection under a name; returns what to say, and the selection as it is now called."""
         try:
-            title = _checked_name(name)
+            title = selection_name(name)
             rows = np.flatnonzero(selection.mask).astype(np.int64)
             self._review.create_selection(
                 name=title, pair_ids=self._pairs.pair_ids(rows), reviewer=reviewer, recipe=selection.recipe
@@ -121,7 +119,7 @@ class Shelf:
     def rename(self, name: str, *, to: str, reviewer: str) -> Answer:
         """Gives a saved selection another name."""
         try:
-            self._review.rename_selection(name=name, new_name=_checked_name(to), reviewer=reviewer)
+            self._review.rename_selection(name=name, new_name=selection_name(to), reviewer=reviewer)
         except ChipsError as error:
             return _refused(error)
         return Answer(True, f"Renamed to '{to.strip()}'.")
@@ -159,15 +157,6 @@ class Shelf:
         if draft_name(mask) != name:  # its name is the fingerprint of its pairs
             raise InputError("That unsaved selection was damaged on the disk.", fix="choose the pairs again.")
         return mask
-
-
-def _checked_name(name: str) -> str:
-    title = name.strip()
-    if not title or len(title) > LONGEST_NAME or not title.isprintable() or title.startswith(UNSAVED):
-        raise InputError(
-            "That cannot be the name of a selection.", fix=f"use 1 to {LONGEST_NAME} characters, on one line."
-        )
-    return title
 
 
 def _refused(error: ChipsError) -> Answer:

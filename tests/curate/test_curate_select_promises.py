@@ -138,6 +138,34 @@ def test_select__f7_a_stored_recipe_gives_the_same_ids(pool):
         step("select", pool=str(pool), replay="nowhere")
 
 
+@pytest.mark.parametrize("name", ["a third, audited", "../../etc/x", "$(touch x)", "; rm -rf", "--help"])
+def test_k10__a_selection_may_have_any_name_and_names_no_file(pool, name):
+    before = {path for path in pool.rglob("*") if "selections" not in path.parts}
+    assert step("select", pool=str(pool), method="random", budget="2", name=f" {name} ")["selection"] == name
+    (artifact,) = Pool.open(pool).tables("selections")
+    assert artifact.name.startswith("random-")
+    assert step("select", pool=str(pool), replay=name)["same"] is True
+    after = {path for path in pool.rglob("*") if "selections" not in path.parts}
+    assert {path.name for path in after - before} <= {"review.sqlite", "review.sqlite-wal", "review.sqlite-shm"}
+    assert not (pool.parent / "etc").exists()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "x" * 81, "all", "unsaved-1", "  "])
+def test_select__what_is_no_name_is_refused_as_on_the_map(pool, name):
+    with pytest.raises(InputError, match="cannot be the name of a selection"):
+        step("select", pool=str(pool), method="random", budget="2", name=name)
+    assert not Pool.open(pool).tables("selections")
+
+
+def test_select__f7_a_renamed_selection_keeps_its_recipe_when_its_old_name_is_given_again(pool):
+    step("select", pool=str(pool), method="queue", budget="2", name="kept")
+    with Review.open(pool) as review:
+        review.rename_selection(name="kept", new_name="older", reviewer="me")
+    step("select", pool=str(pool), method="random", budget="3", name="kept")
+    assert step("select", pool=str(pool), replay="older")["pairs"] == 2
+    assert step("select", pool=str(pool), replay="kept")["pairs"] == 3
+
+
 def test_select__f7_a_changed_pool_says_what_changed(pool):
     step("select", pool=str(pool), method="queue", budget="4", name="kept")
     step("duplicates", pool=str(pool), workers=1)

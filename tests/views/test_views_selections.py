@@ -46,7 +46,7 @@ def test_name_it__is_there_after_a_restart(shelf, tmp_path):
     assert [found.name for found in shelf.named()] == ["odd ones"]
 
 
-@pytest.mark.parametrize("name", ["", "   ", "a\nb", "x" * 81, UNSAVED + "1"])
+@pytest.mark.parametrize("name", ["", "   ", "a\nb", "x" * 81, UNSAVED + "1", "all"])
 def test_name_it__refuses_what_is_no_name(shelf, name):
     answer, kept = shelf.name_it(chosen(1), name=name, reviewer="ann")
     assert not answer.saved

@@ -7,6 +7,7 @@ import streamlit as st
 
 from chips_core.errors import ChipsError
 from chips_core.store import Pool
+from chips_core.store.review import EVERYTHING
 from chips_core.views.exporting import (
     class_changes,
     columns_offered,
@@ -36,7 +37,6 @@ FORMS = {
 }
 ALWAYS_IMAGES = ("webdataset", "openclip", "huggingface")
 SHARDED = ("webdataset", "huggingface")
-EVERYTHING = "all"
 MOST_CLASSES = 100
 
 

@@ -10,6 +10,7 @@ from chips_core.errors import ChipsError
 from chips_core.jobs.steps import run_step
 from chips_core.progress import Silent
 from chips_core.store import Pool
+from chips_core.store.review import LONGEST_NAME
 from chips_core.views.curate import Lab, Trial, lab_of
 from chips_core.views.planning import PlannedStep
 from pages.parts.curate.controls import Rules, draw_controls
@@ -80,7 +81,9 @@ def _draw_save(pool: Pool, rules: Rules, trials: list[Trial]) -> None:
         which, name, button, onward = st.columns([3, 3, 1.4, 1.4], vertical_alignment="bottom")
         titles = {trial.method: trial.title for trial in trials}
         method = which.selectbox("Keep", list(titles), format_func=lambda m: titles.get(m, m), key="curate_which")
-        given = name.text_input("Name", key="curate_name", placeholder="made from its recipe when empty")
+        given = name.text_input(
+            "Name", max_chars=LONGEST_NAME, key="curate_name", placeholder="made from its recipe when empty"
+        )
         kept = button.button("Save", key="curate_save", type="primary", width="stretch", icon=":material/bookmark:")
         if kept and method:
             _save(pool, rules, method=method, name=given.strip())

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from chips_core.views.selections import LONGEST_NAME
+from chips_core.store.review import LONGEST_NAME
 from chips_core.views.verdicts import BY_KEY, CHOICES, Answer, tally
 from pages.parts.cards import Card, cards
 from pages.parts.images import image_url
