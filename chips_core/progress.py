@@ -65,7 +65,9 @@ class Meter:
         return (self.total - self.done) / self.rate if self.done else None
 
     def in_words(self) -> str:
-        """Returns for example `encode 1,200/9,424 pairs · 340/s · 24 s left`."""
+        """Returns for example `encode 1,200/9,424 pairs · 340/s · 24 s left`, or only what is done without a total."""
+        if not self.total:
+            return f"{self.stage} {self.done:,} {self.unit}" if self.done else self.stage
         left = self.seconds_left
         tail = f" · {self.rate:,.0f}/s · {left:,.0f} s left" if left is not None and self.done < self.total else ""
         return f"{self.stage} {self.done:,}/{self.total:,} {self.unit}{tail}"
@@ -88,7 +90,7 @@ class Terminal:
     def advance(self, done: int = 1) -> None:
         """Counts, and shows the line again when it is due."""
         self._meter.done += done
-        self._show(force=self._meter.done >= self._meter.total)
+        self._show(force=0 < self._meter.total <= self._meter.done)
 
     def note(self, text: str) -> None:
         """Writes one line."""
@@ -109,5 +111,5 @@ class Terminal:
         self._stream.flush()
 
     def _end_line(self) -> None:
-        if self._stream.isatty() and self._meter.total:
+        if self._stream.isatty() and self._meter.stage:
             self._stream.write("\n")

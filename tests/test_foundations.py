@@ -103,3 +103,13 @@ def test_terminal__not_a_terminal_writes_few_whole_lines() -> None:
     assert lines[0] == "encode 0/1,000 pairs"
     assert lines[-2:] == ["encode 1,000/1,000 pairs", "done"]
     assert len(lines) < 6
+
+
+def test_terminal__a_stage_whose_end_is_open_tells_what_is_done_and_not_at_every_step() -> None:
+    stream = io.StringIO()
+    terminal = Terminal(stream)
+    terminal.start("intake", total=0, unit="rows")
+    for _ in range(3):
+        terminal.advance()
+    assert stream.getvalue() == "intake\n"
+    assert Meter("intake", "rows", done=1200).in_words() == "intake 1,200 rows"

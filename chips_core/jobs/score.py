@@ -154,10 +154,13 @@ def _compute_missing(found: ScoringSet, methods: Sequence[Method[Any]], *, work:
     groups += [[entry] for entry in missing if not planned[entry.name]]
     for group in groups:
         passes = passes_of(group, _softened(found.inputs) if group is soft else found.inputs)
-        progress.start(f"score {', '.join(entry.name for entry in group)}", total=passes.pairs_to_do)
+        alone = 0 if passes.pairs_to_do else len(found.rows)  # a method that reads the pool in its own way, at once
+        progress.start(f"score {', '.join(entry.name for entry in group)}", total=passes.pairs_to_do or alone)
         for entry, columns in zip(group, passes.run(progress.advance), strict=True):
             values = np.stack([columns[column.name].numpy() for column in entry.columns])
             _keep(work / f"{entry.name}.npy", values)
+        if alone:
+            progress.advance(alone)
 
 
 def _keep(path: Path, values: npt.NDArray[Any]) -> None:

@@ -1,5 +1,6 @@
 """The score step: what a run holds is what the registry computes, influence at the softened scale."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from chips_core.influence.methods import METHODS
 from chips_core.jobs import encode, intake, score
 from chips_core.jobs.fitting import fitted_heads
 from chips_core.jobs.scoring_set import scoring_set
-from chips_core.progress import Silent, Stopped
+from chips_core.progress import Silent, Stopped, Terminal
 from chips_core.store import Pool
 from chips_core.store.parts import COLUMNS, parts_of
 
@@ -46,8 +47,12 @@ def test_run__a_killed_run_goes_on_from_what_it_kept_and_trusts_no_changed_file(
     model = str(tiny_model(tmp_path / "model"))
     encode.run(encode.Settings(str(path), model, device="cpu", precision="fp32"), progress=Silent())
     asked = score.Settings(str(path), ("clipscore", "negcliploss"), mode="paper")
-    whole = score.run(asked, progress=Silent())["run"]
+    told = io.StringIO()
+    whole = score.run(asked, progress=Terminal(told))["run"]
     pool = Pool.open(path)
+    pairs = len(pool.table("scores", whole))
+    assert f"score clipscore {pairs}/{pairs} pairs" in told.getvalue()
+    assert "/0 " not in told.getvalue()
     expected = pool.table("scores", whole)
     pool.remove("scores", whole)
     with monkeypatch.context() as killed:
