@@ -184,7 +184,9 @@ class Reviewer {
       frame.append(picture(item.url, `Image of pair ${item.id}`));
       if (item.badge) frame.append(make("span", "badge", item.badge));
       const text = make("span", "text", item.text);
-      const card = link(item.open, frame, text, make("span", "dim", item.label));
+      const label = make("span", "dim", item.label);
+      label.title = item.label;
+      const card = link(item.open, frame, text, label);
       if (item.same) card.classList.add("same");
       card.title = item.text;
       grid.append(card);
