@@ -65,7 +65,7 @@ class Meter:
         return (self.total - self.done) / self.rate if self.done else None
 
     def in_words(self) -> str:
-        """Returns for example `encode 1,200/9,424 pairs · 340/s · 24 s left`, or only what is done without a total."""
+        """Returns for example `encode 1,200/9,424 pairs · 340/s · 24 s left`, only what is done without a total."""
         if not self.total:
             return f"{self.stage} {self.done:,} {self.unit}" if self.done else self.stage
         left = self.seconds_left

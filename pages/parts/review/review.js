@@ -42,6 +42,8 @@ class Reviewer {
     this.preloaded = [];
     this.#pane();
     this.#keys();
+    this.words.onscroll = () => this.#more();
+    new ResizeObserver(() => this.#more()).observe(this.words);
   }
 
   // --- what is shown -----------------------------------------------------------------------------------------------
@@ -113,6 +115,7 @@ class Reviewer {
       this.image.alt = `Image of pair ${pair.id}`;
       this.image.src = pair.url;
       this.note.value = data.note;
+      this.words.scrollTop = 0;
       this.root.scrollIntoView({ block: "nearest" });
     }
     this.saved = data.note;
@@ -139,6 +142,13 @@ class Reviewer {
     const held = make("p", "held", verdict ? verdict.words : "");
     this.words.replaceChildren(caption, facts, ...(verdict ? [held] : []), this.#why(why));
     if (better) this.words.append(this.#better(better));
+    this.#more();
+  }
+
+  // What goes on below the edge fades there, so that it is seen to go on.
+  #more() {
+    const { scrollTop, clientHeight, scrollHeight } = this.words;
+    this.words.classList.toggle("more", scrollTop + clientHeight < scrollHeight - 1);
   }
 
   #why(why) {
