@@ -19,6 +19,7 @@ PER_PAGE, LINES_PER_PAGE = 24, 100
 CARDS, TABLE = "Cards", "Table"
 FORMS = {CARDS: CARDS, TABLE: TABLE}
 HEIGHT = 500
+FEW = 12  # lines of the table that stand without scrolling
 AS_GIVEN = ""
 
 
@@ -140,7 +141,7 @@ def _draw_table(desk: Desk, rows: Rows, *, order: Choice | None) -> None:
     event = st.dataframe(
         table,
         hide_index=True,
-        height=HEIGHT - 60,
+        height="content" if len(table) <= FEW else HEIGHT - 60,
         on_select="rerun",
         selection_mode="multi-row",
         key="map_table",

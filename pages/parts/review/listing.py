@@ -10,6 +10,7 @@ from pages.parts.review.controls import ONE, VIEW
 from pages.parts.review.desk import Desk, keep, walk_of
 
 TABLE = "review_table"
+FEW = 15  # lines that stand without scrolling
 
 
 def draw_list(desk: Desk) -> None:
@@ -33,7 +34,7 @@ def draw_list(desk: Desk) -> None:
     st.dataframe(
         table,
         hide_index=True,
-        height=560,
+        height="content" if len(table) <= FEW else 560,
         key=TABLE,
         selection_mode="single-row",
         on_select=lambda: _jump(desk, [int(place) for place in here]),
