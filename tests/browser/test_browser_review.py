@@ -100,6 +100,20 @@ def test_review__verdicts_by_keyboard_survive_a_reload_and_are_taken_back(pool, 
     assert verdicts(pool) == {}
 
 
+def test_review__what_goes_on_below_the_edge_fades_and_the_next_pair_begins_at_its_top(pool, serve, chromium):
+    reader = Reader(chromium.new_page(), serve(pool))
+    reader.sees("p2")
+    words = reader.page.locator(".words")
+    words.evaluate("(box) => { box.style.maxHeight = '60px'; }")
+    reader.page.wait_for_selector(".words.more", timeout=SECONDS)
+    words.evaluate("(box) => { box.scrollTop = box.scrollHeight; }")
+    reader.page.wait_for_selector(".words:not(.more)", timeout=SECONDS)
+    reader.press("ArrowRight")
+    reader.sees("p4")
+    reader.page.wait_for_selector(".words.more", timeout=SECONDS)
+    assert words.evaluate("(box) => box.scrollTop") == 0
+
+
 def test_review__a_slip_a_double_press_and_typing_judge_nothing(pool, serve, chromium):
     reader = Reader(chromium.new_page(), serve(pool))
     reader.sees("p2")

@@ -284,6 +284,18 @@ def test_verdict__on_all_selected_with_preview_and_undo(pool, monkeypatch):
     assert chosen(at) == [0, 1]
 
 
+def test_colour__orange_is_the_suspect_side_of_zero(pool, monkeypatch):
+    made = Pool.open(pool)
+    (run,) = made.tables("scores")
+    record = run.record | {"columns": [entry | {"signed": True} for entry in run.record["columns"]]}
+    made.write_table("scores", "signed", made.table("scores", run.name), record=record, fingerprint="signed")
+    at = opened(monkeypatch, pool)
+    for number, orange in ((1, 254), (2, 0)):  # the queue, high is suspect; then influence, high is valuable
+        acts(at, kind="colour", number=number)
+        inks = of(at, "memo-colouring")[1].palette.light.astype(int)
+        assert [int(code) for code in (0, 254) if inks[code][0] > inks[code][2]] == [orange]
+
+
 def test_table__ticked_rows_into_the_selection(pool, monkeypatch):
     at = opened(monkeypatch, pool)
     at.session_state[f"map-{Pool.open(pool).id}-form"] = "Table"
