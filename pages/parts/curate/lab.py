@@ -56,8 +56,8 @@ def _draw_measure(pool: Pool, lab: Lab, rules: Rules, measured: Sequence[Measure
     if not left and known is not None:
         score = known.base_recall if known.base is None else known.base
         st.text(
-            f"Accuracy: of heads trained on each method's pairs, judged on '{lab.origin.target}'; "
-            f"untrained, they reach {score:.1%}."
+            f"Accuracy: of heads trained on each method's pairs, judged on '{lab.origin.target}', mean over its sources; "
+            f"untrained, they reach {score:.1%}. Change: of the accuracy over all its images."
         )
         return
     button, words = st.columns([1, 3], vertical_alignment="center")
