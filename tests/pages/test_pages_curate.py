@@ -136,7 +136,7 @@ def test_curate__what_was_measured_is_not_asked_for_again(pool, started):
     ((_, (step,)),) = started
     run_step("measure", step.settings, progress=Silent())
     test.run()
-    assert "Accuracy: of heads trained on each method's pairs, judged on 'val', mean over its sources" in words(test)
+    assert "judged on 'val': mean accuracy over the sources; untrained" in words(test)
     assert "curate_measure" not in {button.key for button in test.button}
 
 

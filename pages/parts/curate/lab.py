@@ -47,6 +47,13 @@ def draw_lab(pool: Pool) -> None:
     draw_details(lab, trials)
 
 
+def _judged_by(known: Measured) -> str:
+    """Returns by what the heads were judged, and what they reach as they came."""
+    if known.base is None:
+        return f"recall at 1; untrained {known.base_recall:.1%}."
+    return f"mean accuracy over the sources; untrained {known.base:.1%}. Change: of the accuracy over all images."
+
+
 def _draw_measure(pool: Pool, lab: Lab, rules: Rules, measured: Sequence[Measured | None]) -> None:
     """Draws the button that trains the heads on what each method chose, as a job."""
     left = [recipe for recipe, one in zip(rules.recipes, measured, strict=True) if one is None]
@@ -54,11 +61,7 @@ def _draw_measure(pool: Pool, lab: Lab, rules: Rules, measured: Sequence[Measure
         return
     known = next((one for one in measured if one is not None), None)
     if not left and known is not None:
-        score = known.base_recall if known.base is None else known.base
-        st.text(
-            f"Accuracy: of heads trained on each method's pairs, judged on '{lab.origin.target}', mean over its sources; "
-            f"untrained, they reach {score:.1%}. Change: of the accuracy over all its images."
-        )
+        st.text(f"Heads trained on each method's pairs, judged on '{lab.origin.target}': {_judged_by(known)}")
         return
     button, words = st.columns([1, 3], vertical_alignment="center")
     if button.button(
