@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from chips_core.clip.adapter import OpenClipEncoder
-    from chips_core.influence.fit import FitSettings, FittedHeads
+    from chips_core.influence.descent import FitSettings
+    from chips_core.influence.fit import FittedHeads
     from chips_core.influence.inputs import ScoringInputs, TargetLoss
 
 

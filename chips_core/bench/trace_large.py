@@ -99,8 +99,9 @@ def synthetic(pairs: int, *, tests: int, seed: int = 0) -> "tuple[Tracer, Tensor
     import torch
 
     from chips_core.influence.blocks import BlockPlan, Features, seeded
+    from chips_core.influence.descent import FitSettings
     from chips_core.influence.endpoint import Heads
-    from chips_core.influence.fit import FitSettings, FittedHeads
+    from chips_core.influence.fit import FittedHeads
     from chips_core.verify.tracer import Tracer
 
     draw = seeded(seed, 3)

@@ -15,6 +15,7 @@ absence changes the test loss by ḡ·(ĝ - ½∇(Pos + Neg)_n) / (B-1), summed 
 to a batch, to first order in what the change then does to the heads.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,8 +26,9 @@ from torch import Tensor
 
 from chips_core.influence import loss
 from chips_core.influence.blocks import BlockPlan, Features
+from chips_core.influence.descent import Fit, Saved, Step
 from chips_core.influence.endpoint import Block, Direction, Heads, forward, logit_moves, moves
-from chips_core.influence.fit import Fit, FittedHeads, Saved, Step, start_of
+from chips_core.influence.fit import FittedHeads, start_of
 from chips_core.influence.kernel import BlockScorer, Wants
 from chips_core.influence.lanes import in_lanes, one_thread
 from chips_core.influence.passes import Tick
@@ -62,13 +64,30 @@ class Course:
     plan: BlockPlan
 
     @cached_property
+    def _batches(self) -> list[Tensor]:
+        """The rows of every step of the fit."""
+        fit = self._fit()
+        return [rows for epoch in range(1, self.fitted.epoch + 1) for rows in fit.batches(epoch)]
+
+    @property
+    def _stretch(self) -> int:
+        """Steps from one saved moment of the fit to the next: as many as there are such moments, for least memory."""
+        return max(1, math.isqrt(len(self._batches)))
+
+    @cached_property
     def _starts(self) -> list[Saved]:
-        """The fit before each of its epochs: all that is kept, since the steps of an epoch are soon made again."""
+        """The fit at the beginning of each stretch: all that is kept, since the steps of one are soon made again."""
         fit, found = self._fit(), []
-        for epoch in range(1, self.fitted.epoch + 1):
-            found.append(fit.saved)
-            fit.epoch(epoch)
+        for number, rows in enumerate(self._batches):
+            if number % self._stretch == 0:
+                found.append(fit.saved)
+            fit.step(rows)
         return found
+
+    @property
+    def pairs_seen(self) -> int:
+        """How many pairs the steps saw together: what `tick` is told of."""
+        return sum(len(rows) for rows in self._batches)
 
     def effects(self, directions: Sequence[Direction], *, tick: Tick | None = None) -> Effects:
         """Returns what each pair's absence changes of K test losses.
@@ -93,16 +112,16 @@ class Course:
         return found
 
     def _backwards(self) -> Iterator[list[Step]]:
-        """Yields the steps of each epoch, the last epoch first; one epoch is made again while another is gone back."""
+        """Yields the steps of each stretch, the last one first; one is made again while another is gone back."""
 
-        def again(epoch: int) -> list[Step]:
-            fit, steps = self._fit(), list[Step]()
-            fit.restore(self._starts[epoch - 1])
-            fit.epoch(epoch, watch=steps.append)
+        def again(stretch: int) -> list[Step]:
+            fit, steps, first = self._fit(), list[Step](), stretch * self._stretch
+            fit.restore(self._starts[stretch])
+            for rows in self._batches[first : first + self._stretch]:
+                fit.step(rows, watch=steps.append)
             return steps
 
-        epochs = range(len(self._starts), 0, -1)
-        with closing(in_lanes(lambda: again, epochs, lanes=1)) as made:
+        with closing(in_lanes(lambda: again, reversed(range(len(self._starts))), lanes=1)) as made:
             yield from (steps for _, steps in made)
 
     def _fit(self) -> Fit:

@@ -6,8 +6,9 @@ import pandas as pd
 import torch
 
 from chips_core import fingerprint
+from chips_core.influence.descent import FitSettings
 from chips_core.influence.endpoint import Heads
-from chips_core.influence.fit import FitSettings, FittedHeads, fit_heads
+from chips_core.influence.fit import FittedHeads, fit_heads
 from chips_core.influence.inputs import Snapshot
 from chips_core.jobs.scoring_set import ScoringSet
 from chips_core.progress import Progress

@@ -19,8 +19,8 @@ from chips_core import atomic, fingerprint
 from chips_core.config import at_least
 from chips_core.errors import NoTargetSet
 from chips_core.influence.blocks import BlockPlan
+from chips_core.influence.descent import FitSettings
 from chips_core.influence.endpoint import Heads
-from chips_core.influence.fit import FitSettings
 from chips_core.influence.inputs import ScoringInputs
 from chips_core.influence.method import Method
 from chips_core.influence.methods import METHODS, method, passes_of

@@ -25,7 +25,9 @@ def run(settings: Settings, *, progress: Progress) -> Mapping[str, Any]:
     place = answers.place_of(ready, settings.image)
     way = settings.way or ("quick" if is_large(ready) else "exact")
     mode = settings.mode or ("plain" if way == "fit" else "relative")
-    table = answers.explain(ready, [place], mode=mode, top=settings.top, way=way)
+    if way == "fit":
+        progress.start("follow the fit back", total=ready.tracer.course.pairs_seen)
+    table = answers.explain(ready, [place], mode=mode, top=settings.top, way=way, tick=progress.advance)
     harmful, helpful = table[table["influence"] < 0], table[table["influence"] > 0].iloc[::-1]
     progress.note("predicting the removal of the harmful pairs")
     removal = answers.what_if(ready, [place], harmful["place"].tolist(), retrain=settings.retrain)

@@ -9,6 +9,7 @@ import torch
 
 from chips_core.errors import InputError
 from chips_core.influence.endpoint import Heads, embed
+from chips_core.influence.passes import Tick
 from chips_core.jobs.trace_pool import Prepared
 from chips_core.store import Pool
 from chips_core.verify import zero_shot
@@ -26,7 +27,9 @@ def place_of(ready: Prepared, pair_id: str) -> int:
     return int(places[0])
 
 
-def explain(ready: Prepared, places: Sequence[int], *, mode: Mode, top: int, way: Way = "exact") -> pd.DataFrame:
+def explain(
+    ready: Prepared, places: Sequence[int], *, mode: Mode, top: int, way: Way = "exact", tick: Tick | None = None
+) -> pd.DataFrame:
     """Returns the most harmful and the most helpful pairs for one test image, or for all errors of a cell.
 
     Columns: place (in the tracer), row (of the kept pairs), pair_id, label, caption, influence, pos, neg,
@@ -40,11 +43,12 @@ def explain(ready: Prepared, places: Sequence[int], *, mode: Mode, top: int, way
         top: pairs of either kind.
         way: `exact`, at the heads that came of the fit; `fit`, through the whole fit, in the time of a fit; `quick`,
             only the pairs that a first look at all of them puts first.
+        tick: told of the pairs of each step of the fit.
     """
     if mode == "relative" and ready.sizes is None:
         raise InputError("The sizes of the removals are not measured yet.", fix="use the plain mode, or prepare first.")
     images, labels = _images(ready, places)
-    found = answered(ready.tracer, images, labels, sizes=ready.sizes, mode=mode, top=top, way=way)
+    found = answered(ready.tracer, images, labels, sizes=ready.sizes, mode=mode, top=top, way=way, tick=tick)
     return _lines(ready, places, found)
 
 

@@ -78,7 +78,15 @@ def ranked(traced: Traced, places: Tensor, *, theta: Tensor | None, top: int) ->
 
 
 def answered(
-    tracer: Tracer, images: Tensor, labels: Tensor, *, sizes: Sizes | None, mode: Mode, top: int, way: Way
+    tracer: Tracer,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    sizes: Sizes | None,
+    mode: Mode,
+    top: int,
+    way: Way,
+    tick: Tick | None = None,
 ) -> Ranked:
     """Returns the `top` most harmful and most helpful pairs for the mean loss of one image or of several.
 
@@ -90,13 +98,14 @@ def answered(
         mode: what ranks.
         top: of either kind.
         way: how it is measured.
+        tick: told of the pairs of each step of the fit.
     """
     if way == "fit" and mode == "relative":
         raise UsageError("Through the whole fit, influence is not relative.", fix="use the plain mode.")
     theta = sizes.theta if mode == "relative" and sizes is not None else None
     if way == "quick":
         return _quickly(tracer, images, labels, theta=theta, top=top)
-    found = tracer.through_fit(images, labels) if way == "fit" else tracer.trace(images, labels, sizes=None)
+    found = tracer.through_fit(images, labels, tick=tick) if way == "fit" else tracer.trace(images, labels, sizes=None)
     return ranked(found, torch.arange(len(tracer.pool)), theta=theta, top=top)
 
 

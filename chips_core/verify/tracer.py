@@ -23,9 +23,10 @@ from torch import Tensor
 from chips_core.influence import ecif, relative, targets
 from chips_core.influence.blocks import BlockPlan, Features, seeded
 from chips_core.influence.curvature import GaussNewton
+from chips_core.influence.descent import FitSettings
 from chips_core.influence.ecif import EcifSettings
 from chips_core.influence.endpoint import Direction, Heads
-from chips_core.influence.fit import FitSettings, FittedHeads, refit_heads
+from chips_core.influence.fit import FittedHeads, refit_heads
 from chips_core.influence.passes import Tick
 from chips_core.influence.ranks import spearman
 from chips_core.influence.reference import BLOCKS, Reference
@@ -167,9 +168,9 @@ class Tracer:
         """The fit, to be gone over again."""
         return Course(self.pool, self.base, self.fitted, self.fit_plan)
 
-    def through_fit(self, images: Tensor, labels: Tensor) -> Traced:
+    def through_fit(self, images: Tensor, labels: Tensor, *, tick: Tick | None = None) -> Traced:
         """Returns the influence of every pair through the whole fit: truer, and as slow as fitting once more."""
-        found = self.course.effects([self.gradient(images, labels)])
+        found = self.course.effects([self.gradient(images, labels)], tick=tick)
         return Traced(found.pos[0], found.neg[0], None)
 
     def edited(self, members: Tensor) -> Heads:

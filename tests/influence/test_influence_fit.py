@@ -7,8 +7,9 @@ import torch
 
 from chips_core.errors import InputError, NoTargetSet, UsageError
 from chips_core.influence.blocks import BlockPlan, Features
+from chips_core.influence.descent import FitSettings
 from chips_core.influence.endpoint import Heads
-from chips_core.influence.fit import FitSettings, calibrate_scale, fit_heads, refit_heads
+from chips_core.influence.fit import calibrate_scale, fit_heads, refit_heads
 from chips_core.influence.targets import target_loss
 
 PLAN = BlockPlan(size=64, repeats=1)

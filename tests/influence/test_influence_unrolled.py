@@ -9,8 +9,9 @@ from torch import Tensor
 
 from chips_core.influence import loss
 from chips_core.influence.blocks import BlockPlan, Features, seeded
+from chips_core.influence.descent import Fit, FitSettings, Step
 from chips_core.influence.endpoint import Direction, Heads, forward
-from chips_core.influence.fit import Fit, FitSettings, Step, fit_heads, refit_heads, start_of
+from chips_core.influence.fit import fit_heads, refit_heads, start_of
 from chips_core.influence.ranks import spearman
 from chips_core.influence.unrolled import Course, hessian_product
 
@@ -55,7 +56,8 @@ def watched(course: Course) -> tuple[list[Step], Fit]:
     fit = Fit(course.pool, start_of(course.fitted, course.base), settings=SETTINGS, seed=PLAN.seed)
     steps: list[Step] = []
     for epoch in range(1, SETTINGS.epochs + 1):
-        fit.epoch(epoch, watch=steps.append)
+        for rows in fit.batches(epoch):
+            fit.step(rows, watch=steps.append)
     return steps, fit
 
 
@@ -181,7 +183,7 @@ def test_effects__a_feature_that_hardly_ever_shows_changes_nothing(course: Cours
 def test_effects__tell_of_every_pair_of_every_step(course: Course) -> None:
     ticks: list[int] = []
     course.effects([direction(seed=15)], tick=ticks.append)
-    assert sum(ticks) == SETTINGS.epochs * SETTINGS.most_pairs
+    assert sum(ticks) == course.pairs_seen == SETTINGS.epochs * SETTINGS.most_pairs
 
 
 def test_fit__restored_goes_the_same_way_again(course: Course) -> None:

@@ -8,8 +8,9 @@ import torch
 from chips_core.influence import ecif
 from chips_core.influence.blocks import BlockPlan, Features
 from chips_core.influence.curvature import dense, dense_solve
+from chips_core.influence.descent import FitSettings
 from chips_core.influence.endpoint import Heads
-from chips_core.influence.fit import FitSettings, fit_heads, refit_heads
+from chips_core.influence.fit import fit_heads, refit_heads
 from chips_core.verify import tracer as tracers
 from chips_core.verify.tracer import Tracer, honesty_of
 
