@@ -120,8 +120,11 @@ def way_in_words(way: str, *, honesty: Measured | None, recall: Found | None) ->
     """Returns how the pairs are measured, and how far that can be believed where it was measured."""
     if way == QUICK:
         return agreement_in_words(recall.recall, top=recall.top, images=recall.images) if recall else UNMEASURED
-    rank = "" if honesty is None else f"{honesty.fit_spearman if way == FIT else honesty.spearman:.2f}"
-    agrees = f" Rank correlation with real retraining: {rank}." if rank else ""
+    agrees = ""
+    if honesty is not None:
+        through = f"{honesty.fit_spearman:.2f}"
+        rank = through if way == FIT else f"{honesty.spearman:.2f} (through the whole training {through})"
+        agrees = f" Rank correlation with real retraining: {rank}."
     if way == FIT:
         return f"Every pair is followed through each step of the training, which takes seconds.{agrees}"
     return f"Every pair is measured at the model that came of the training.{agrees}"

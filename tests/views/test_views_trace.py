@@ -87,7 +87,9 @@ def test_way_in_words__each_way_says_how_far_it_agrees_where_that_was_measured()
     recall = SimpleNamespace(recall=0.98, top=20, images=8)
     assert "98% of the exact first 20" in trace.way_in_words("quick", honesty=honesty, recall=recall)
     assert trace.way_in_words("quick", honesty=honesty, recall=None) == trace.UNMEASURED
-    assert trace.way_in_words("exact", honesty=honesty, recall=None).endswith("real retraining: 0.76.")
+    assert trace.way_in_words("exact", honesty=honesty, recall=None).endswith(
+        "real retraining: 0.76 (through the whole training 0.97)."
+    )
     assert trace.way_in_words("fit", honesty=honesty, recall=None).endswith("real retraining: 0.97.")
     assert "correlation" not in trace.way_in_words("fit", honesty=None, recall=None)
 
