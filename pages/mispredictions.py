@@ -26,8 +26,9 @@ ASK = "ask"  # of the address: which question was answered wrongly
 def back() -> None:
     """Leaves the trace."""
     from pages.parts.trace.pairs import REALLY, TICKED
+    from pages.parts.trace.view import MODE, WAY
 
-    for name in (*NAMES, TICKED, REALLY):
+    for name in (*NAMES, TICKED, REALLY, WAY, MODE):
         st.query_params.pop(name, None)
 
 

@@ -151,6 +151,17 @@ def test_page__pairs_can_be_followed_through_the_whole_training(monkeypatch, poo
     assert "predicted change of the loss if the pair is removed" in said(at)
     press(at, "tick_all")
     assert "Through the whole training:" in said(at)
+    address = {name: at.query_params[name] for name in ("image", "way", "ticked")}
+    count = len(address["ticked"])
+    at = opened(monkeypatch, pool, **address)  # a reload
+    assert at.segmented_control(key="trace_way").value == "fit"
+    assert f"Predicted without {count} pair" in said(at)
+    assert "Through the whole training:" in said(at)
+    at.segmented_control(key="trace_way").set_value("exact").run()
+    assert "way" not in at.query_params
+    assert f"Predicted without {count} pair" in said(at)  # also those that this list does not show
+    at = opened(monkeypatch, pool, image=image, way="no such way")
+    assert at.segmented_control(key="trace_way").value == "exact"
 
 
 def test_judge__saves_on_the_ticked_pairs_and_takes_back(ready):

@@ -1,6 +1,7 @@
 """The trace of one wrong prediction, or of all errors of a cell: who is to blame, and what their removal does."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 
@@ -16,12 +17,13 @@ from pages.parts.trace.pairs import REALLY, draw_pairs
 from pages.parts.trace.resources import facts_of, recall_for, removal, traced_table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from chips_core.jobs.trace_pool import Prepared
     from chips_core.verify.trace_search import Mode, Way
 
-RELATIVE, PLAIN = "relative", "plain"
+Option = TypeVar("Option", bound=str)
+RELATIVE: "Mode" = "relative"
+PLAIN: "Mode" = "plain"
+WAY, MODE = "way", "influence"  # of the address: how pairs are measured, and what ranks them
 MEANINGS = {
     RELATIVE: "How much a pair moved this prediction, for its size. Below zero: it pushed towards the error.",
     PLAIN: "The predicted change of the loss if the pair is removed. Below zero: it pushed towards the error.",
@@ -50,7 +52,9 @@ def draw_trace(pool: Pool, ready: "Prepared", places: tuple[int, ...]) -> None:
     with left, st.container(key="trace_side"):
         _draw_images(pool, ready, scored, places)
         chosen = table[table["place"].isin(ticked)]
-        _draw_removal(ready, places, chosen, way=way)
+        known = way == views.FIT and len(chosen) == len(ticked)  # a pair of another list was not followed
+        change = float(chosen["delta_loss_if_removed"].sum()) if known else None
+        _draw_removal(ready, places, ticked, through_fit=change)
         draw_acts(pool, scored, chosen)
         draw_honesty(pool, ready)
 
@@ -61,19 +65,27 @@ def _draw_choices(ready: "Prepared") -> "tuple[Mode, Way]":
     ways: tuple[Way, ...] = (views.QUICK, views.EXACT) if large else (views.EXACT, views.FIT)
     names = views.WAYS | {views.EXACT: "Every pair"} if large else views.WAYS
     with st.container(horizontal=True, gap="large"):
-        chosen = st.segmented_control(
-            "Measured", ways, default=ways[0], key="trace_way", required=True, format_func=names.__getitem__
-        )
-        way: Way = chosen if chosen in ways else ways[0]
+        way: Way = _choice("Measured", ways, name=WAY, words=names)
         mode: Mode = PLAIN
         if ready.sizes is not None and way != views.FIT:
-            modes = (RELATIVE, PLAIN)
-            wanted = st.segmented_control(
-                "Influence", modes, default=modes[0], key="trace_mode", required=True, format_func=str.capitalize
-            )
-            mode = PLAIN if wanted == PLAIN else RELATIVE
+            mode = _choice("Influence", (RELATIVE, PLAIN), name=MODE, words={RELATIVE: "Relative", PLAIN: "Plain"})
     st.text(f"{MEANINGS[mode]} {views.way_in_words(way, honesty=ready.honesty, recall=found)}")
     return mode, way
+
+
+def _choice(label: str, options: Sequence[Option], *, name: str, words: Mapping[Option, str]) -> Option:
+    """Draws one choice among a few, the first unless the address says otherwise; it stands there."""
+    key = f"trace_{name}"
+    if st.session_state.get(key) not in options:
+        asked = st.query_params.get(name)
+        st.session_state[key] = next((option for option in options if option == asked), options[0])
+    chosen = st.segmented_control(label, options, key=key, required=True, format_func=words.__getitem__)
+    found = next((option for option in options if option == chosen), options[0])
+    if found == options[0]:
+        st.query_params.pop(name, None)
+    else:
+        st.query_params[name] = found
+    return found
 
 
 def _draw_images(pool: Pool, ready: "Prepared", scored: Scored, places: tuple[int, ...]) -> None:
@@ -92,9 +104,10 @@ def _draw_images(pool: Pool, ready: "Prepared", scored: Scored, places: tuple[in
         cards(shown, key="test_card", label="Test image", clickable=False, width=ALONE if alone else 90)
 
 
-def _draw_removal(ready: "Prepared", places: tuple[int, ...], chosen: "pd.DataFrame", *, way: "Way") -> None:
+def _draw_removal(
+    ready: "Prepared", places: tuple[int, ...], ticked: tuple[int, ...], *, through_fit: float | None
+) -> None:
     """Draws the probabilities: before, as predicted without the ticked pairs, and really retrained."""
-    ticked = tuple(int(place) for place in chosen["place"])
     words = f"Exclude {len(ticked):,} and really retrain" if ticked else "Exclude and really retrain"
     really = bool(ticked) and REALLY in st.query_params
     if st.button(words, key="retrain", type="primary", width="stretch", disabled=really or not ticked):
@@ -118,5 +131,4 @@ def _draw_removal(ready: "Prepared", places: tuple[int, ...], chosen: "pd.DataFr
     if not ticked:
         st.text("Tick pairs to see what follows.")
         return
-    change = float(chosen["delta_loss_if_removed"].sum()) if way == views.FIT else None
-    st.text(views.removal_in_words(found, images=len(places), through_fit=change))
+    st.text(views.removal_in_words(found, images=len(places), through_fit=through_fit))
