@@ -32,19 +32,12 @@ from chips_core.influence.fit import FittedHeads, start_of
 from chips_core.influence.kernel import BlockScorer, Wants
 from chips_core.influence.lanes import in_lanes, one_thread
 from chips_core.influence.passes import Tick
+from chips_core.influence.relative import Influence
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch.optim.Adam's own
 # Numbers whose gradients are that much smaller than most stay where they are [decided]: Adam would multiply any change
 # of theirs by rate/ε, though what they do to a logit is nothing
 QUIET = 1e-4
-
-
-@dataclass(frozen=True)
-class Effects:
-    """What the absence of each pair from the fit changes of K test losses, (K, N) float64 each, to first order."""
-
-    pos: Tensor  # as a partner, and as one of those who share the mean
-    neg: Tensor  # as a wrong answer of others
 
 
 @dataclass(frozen=True)
@@ -89,24 +82,27 @@ class Course:
         """How many pairs the steps saw together: what `tick` is told of."""
         return sum(len(rows) for rows in self._batches)
 
-    def effects(self, directions: Sequence[Direction], *, tick: Tick | None = None) -> Effects:
-        """Returns what each pair's absence changes of K test losses.
+    def effects(self, directions: Sequence[Direction], *, tick: Tick | None = None) -> Influence:
+        """Returns what each pair's absence changes of K test losses, to first order.
+
+        As a partner, and as one of those who share the mean; and as a wrong answer of others.
 
         Args:
             directions: the gradients of the losses at the fitted heads; without scale, as the fit's is fixed.
             tick: told of the pairs of each batch.
         """
-        found = Effects(*torch.zeros(2, len(directions), len(self.pool), dtype=torch.float64))
+        found = Influence(*torch.zeros(2, len(directions), len(self.pool), dtype=torch.float64))
         fit = self._fit()
         backs = [_Back(v, rates=fit.rates, hold=fit.hold) for v in directions]
         for steps in self._backwards():
             while steps:
                 step = steps.pop()
                 with one_thread():
-                    self._collect(found, step, [back.asked(step) for back in backs])
+                    asked = [back.asked(step) for back in backs]
+                    self._collect(found, step, asked)
                     block = self._block(step)
-                    for back in backs:
-                        back.through(step, block)
+                    for back, one in zip(backs, asked, strict=True):
+                        back.through(one, block)
                 if tick is not None:
                     tick(len(step.rows))
         return found
@@ -132,7 +128,7 @@ class Course:
         part = self.pool.take(step.rows)
         return forward(part.image, part.text, step.heads)
 
-    def _collect(self, found: Effects, step: Step, asked: Sequence[Direction]) -> None:
+    def _collect(self, found: Influence, step: Step, asked: Sequence[Direction]) -> None:
         """Adds what the absence of each pair of the batch changes along each of `asked`."""
         scorer = BlockScorer(step.heads, asked, wants=Wants(deletion=True))
         columns = scorer.score(self.pool.image, self.pool.text, step.rows)
@@ -149,12 +145,11 @@ class _Back:
         self._heads = [v.image.float(), v.text.float()]
         self._mean = [torch.zeros_like(part) for part in self._heads]
         self._square = [torch.zeros_like(part) for part in self._heads]
-        self._asked = list(self._mean)
         self._rates, self._hold = rates, hold
 
     def asked(self, step: Step) -> Direction:
         """Returns the derivative by the step's gradient, and goes back over what Adam made of it."""
-        (first, second), number = BETAS, step.number
+        (first, second), number, found = BETAS, step.number, list[Tensor]()
         for k, rate in enumerate(self._rates):
             root = (step.square[k] / (1 - second**number)).sqrt_()
             loud = root > QUIET * root.mean()
@@ -163,17 +158,15 @@ class _Back:
             self._mean[k] -= moved
             self._square[k] += moved * step.mean[k] / (root + EPSILON) / (2 * (1 - second**number) * root)
             asked = (1 - first) * self._mean[k] + 2 * (1 - second) * step.gradient[k] * self._square[k]
-            self._asked[k] = torch.where(loud, asked, 0.0)
+            found.append(torch.where(loud, asked, 0.0))
             self._mean[k] *= first
             self._square[k] *= second
-        return Direction(self._asked[0], self._asked[1], torch.zeros(()))
+        return Direction(found[0], found[1], torch.zeros(()))
 
-    def through(self, step: Step, block: Block) -> None:
+    def through(self, asked: Direction, block: Block) -> None:
         """Goes back over the batch's gradient, as a function of the heads it was taken at."""
-        asked = Direction(self._asked[0], self._asked[1], torch.zeros(()))
-        bent = hessian_product(block, asked) * (1 / len(step.rows))
-        for k, part in enumerate((bent.image, bent.text)):
-            self._heads[k] = self._heads[k] + part + self._hold * self._asked[k]
+        bent = hessian_product(block, asked) * (1 / block.pairs) + asked * self._hold
+        self._heads = [self._heads[0] + bent.image, self._heads[1] + bent.text]
 
 
 def hessian_product(block: Block, w: Direction) -> Direction:

@@ -235,5 +235,4 @@ def _plain(tracer: Tracer, images: Tensor, labels: Tensor) -> Tensor:
 def _through_fit(tracer: Tracer, images: Tensor, labels: Tensor) -> Tensor:
     """Returns the influence through the fit of every pair on every image's loss, (T, N)."""
     gradients = [tracer.gradient(images[[row]], labels[[row]]) for row in range(len(labels))]
-    found = tracer.course.effects(gradients)
-    return found.pos + found.neg
+    return tracer.course.effects(gradients).delta_loss_if_removed
